@@ -1,0 +1,346 @@
+/** The front of the machine: the same calls, for the manager of the calling asynchronous context. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { ContextManager, type ContextOwner, Scope, type ScopeStorage } from './context.ts';
+import { AlreadyInTransaction, ConfigurationError, TransactionClosed, TransactionStateError, describe, toError } from './errors.ts';
+import { environment } from './environment.ts';
+import { type ManagerOptions, checkRun, managerRules, noTransaction } from './manager.ts';
+import { aDelay, aString, checkOptions, oneOf } from './options.ts';
+import { type Attempt, attemptsOf, runOptionRules, runOwned } from './run.ts';
+import { runJoined, runNested } from './run-joined.ts';
+import type { Savepoint } from './savepoint.ts';
+import { isThenable } from './thenable.ts';
+import type { Transaction } from './transaction.ts';
+import type {
+  AttemptOptions,
+  Awaitable,
+  CoordinatorRunOptions,
+  Propagation,
+  Synchronizer,
+  TransactionOptions,
+} from './types.ts';
+import { XidSource } from './xid.ts';
+
+/** Options of a coordinator. */
+export interface CoordinatorOptions extends ManagerOptions {
+  /** First part of every transaction id, 1 to 12 of `A-Z a-z 0-9 _ . -`; tells applications on one server apart. */
+  app?: string | undefined;
+}
+
+const coordinatorRules = { ...managerRules, app: aString };
+
+const runRules = {
+  ...runOptionRules,
+  propagation: oneOf('required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported', 'never'),
+};
+
+const DEFAULT_CLOSE_TIMEOUT_MS = 30_000;
+
+type WithTransaction = Exclude<Propagation, 'supports' | 'not-supported' | 'never'>;
+type MaybeWithout = 'supports' | 'not-supported' | 'never';
+
+/**
+ * One manager for each asynchronous context, and the calls to the current one. `transaction` is the process-wide default;
+ * make another only for transactions that are to know nothing of those.
+ */
+export class TransactionCoordinator {
+  readonly #storage: ScopeStorage = new AsyncLocalStorage<Scope | undefined>();
+  #options: CoordinatorOptions = {};
+  #ids: XidSource | undefined = undefined;
+  readonly #owner: ContextOwner;
+  #open = 0;
+  #closed = false;
+  #whenIdle: (() => void) | undefined = undefined;
+
+  /** @throws ConfigurationError for unknown or impossible options. */
+  constructor(options: CoordinatorOptions = {}) {
+    const self = this;
+    this.#owner = {
+      storage: this.#storage,
+      get managerOptions(): ManagerOptions {
+        return self.#managerOptions;
+      },
+      nextId: () => (this.#ids ??= new XidSource(this.#options.app)).next(),
+      count: (difference) => {
+        this.#open += difference;
+        if (this.#open === 0) this.#whenIdle?.();
+      },
+    };
+    this.configure(options);
+  }
+
+  #managerOptions: ManagerOptions = {};
+
+  /**
+   * Sets options; those not named stay. They hold for contexts opened from now on.
+   * @throws ConfigurationError for unknown or impossible options.
+   */
+  configure(options: CoordinatorOptions): void {
+    checkOptions('configure()', options, coordinatorRules);
+    if (options.app !== undefined) this.#ids = new XidSource(options.app);
+    this.#options = { ...this.#options, ...options };
+    const { app: _app, ...manager } = this.#options;
+    this.#managerOptions = manager;
+  }
+
+  /** Explicit mode (default true) or zope's implicit mode (zope 6, 19): of this context, and of those opened from now on. */
+  get explicit(): boolean {
+    return this.#storage.getStore()?.manager.explicit ?? this.#options.explicit ?? true;
+  }
+  set explicit(value: boolean) {
+    this.configure({ explicit: value });
+    const scope = this.#storage.getStore();
+    if (scope !== undefined) scope.manager.explicit = value;
+  }
+
+  /** The manager of this context; where there is no context, one is bound to the calling chain (zope 18). */
+  get manager(): ContextManager {
+    return this.#scope().manager;
+  }
+
+  #scope(): Scope {
+    let scope = this.#storage.getStore();
+    if (scope === undefined) {
+      scope = new Scope(new ContextManager(this.#owner, undefined), undefined);
+      this.#storage.enterWith(scope);
+    }
+    return scope;
+  }
+
+  /** The current transaction of this context, or undefined; never throws, never makes one. */
+  get current(): Transaction | undefined {
+    return this.#storage.getStore()?.current;
+  }
+
+  /**
+   * Begins a transaction in this context; outside of any context, binds one to the calling asynchronous chain. What runs after
+   * it in the same function, and what that calls, is in it; {@link run} does the same for a function.
+   *
+   * @throws AlreadyInTransaction where the context has one, also where a sibling has begun it (zope 8).
+   * @throws ConfigurationError for unknown or impossible options, DoomedTransaction when the signal is aborted already.
+   * @throws TransactionClosed after {@link close}.
+   */
+  begin(options?: TransactionOptions): Promise<Transaction> {
+    if (this.#closed) return Promise.reject(this.#closedError());
+    const scope = this.#storage.getStore();
+    const manager = scope === undefined ? new ContextManager(this.#owner, undefined) : scope.manager;
+    return manager.begin(options);
+  }
+
+  /**
+   * The current transaction; implicit mode makes one where there is none (zope 4).
+   * @throws NoTransaction where none was begun, TransactionClosed where it is over.
+   */
+  get(): Transaction {
+    const scope = this.#storage.getStore();
+    if (scope !== undefined) return scope.get();
+    if (this.explicit) throw noTransaction();
+    return this.#scope().get();
+  }
+
+  /** Commits the current transaction; see {@link Transaction.commit}. */
+  commit(): Promise<void> {
+    try {
+      return this.get().commit();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Aborts the current transaction; see {@link Transaction.abort}. */
+  abort(): Promise<void> {
+    try {
+      return this.get().abort();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Dooms the current transaction; see {@link Transaction.doom}. */
+  doom(): void {
+    this.get().doom();
+  }
+
+  /** Whether the current transaction is doomed. */
+  isDoomed(): boolean {
+    return this.get().isDoomed();
+  }
+
+  /** Makes a savepoint of the current transaction; see {@link Transaction.savepoint}. */
+  async savepoint(optimistic = false): Promise<Savepoint> {
+    return this.get().savepoint(optimistic);
+  }
+
+  /**
+   * Calls `fn` in a transaction: commits when it returns, aborts when it throws, and tries again when the error is transient.
+   * Where one is active already, `propagation` says what happens; by default `fn` takes part in it, and is not retried.
+   *
+   * @returns what `fn` returns.
+   * @throws What `fn` threw or the commit, unchanged; a failure of the abort hangs on it as `suppressed`.
+   * @throws RangeError unless `attempts` is a whole number of at least 1, ConfigurationError for other impossible options.
+   */
+  run<T>(fn: (txn: Transaction) => Awaitable<T>, options?: CoordinatorRunOptions & { propagation?: WithTransaction | undefined }): Promise<T>;
+  /** The same where there may be no transaction. */
+  run<T>(fn: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions & { propagation: MaybeWithout }): Promise<T>;
+  async run<T>(fn: (txn: never) => Awaitable<T>, options: CoordinatorRunOptions = {}): Promise<T> {
+    checkRun(fn, options, runRules);
+    const { propagation = 'required', ...own } = options;
+    const current = this.current;
+    const inside = fn as (txn: Transaction | undefined) => Awaitable<T>;
+    switch (propagation) {
+      case 'required':
+        return current === undefined ? this.#runOwn(inside, own) : runJoined(current, inside, own);
+      case 'requires-new':
+        return this.#runOwn(inside, own);
+      case 'nested':
+        return current === undefined ? this.#runOwn(inside, own) : runNested(current, inside, own);
+      case 'mandatory':
+        return runJoined(this.get(), inside, own);
+      case 'supports':
+        return current === undefined ? inside(undefined) : runJoined(current, inside, own);
+      case 'not-supported':
+        return this.suspend(() => inside(undefined));
+      case 'never':
+        if (current === undefined) return inside(undefined);
+        throw new AlreadyInTransaction(
+          `a function with the propagation 'never' needs a context without a transaction; this one's is ${current.status}`,
+          { xid: current.id },
+        );
+    }
+  }
+
+  #runOwn<T>(fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
+    return this.#inOwnContext((manager) => runOwned(manager, fn, options));
+  }
+
+  /** A context for one transaction, inside of the one where it is called: the same synchronizers, another manager. */
+  async #inOwnContext<T>(body: (manager: ContextManager) => Promise<T>): Promise<T> {
+    if (this.#closed) throw this.#closedError();
+    const manager = new ContextManager(this.#owner, this.#storage.getStore()?.manager);
+    const ended = this.#storage.run(new Scope(manager, undefined), body, manager);
+    try {
+      return await ended;
+    } finally {
+      manager.close();
+    }
+  }
+
+  /**
+   * Attempts for a loop: `for await (const attempt of transaction.attempts(3)) await attempt(async (txn) => { … })`. Each has a
+   * context of its own. The loop ends after the first success; a transient error leads to the next attempt, but for the last
+   * (zope 25-33).
+   */
+  attempts(number = 3, options: AttemptOptions = {}): AsyncGenerator<Attempt, void, undefined> {
+    return attemptsOf((body) => this.#inOwnContext(body), number, options);
+  }
+
+  /**
+   * Calls `fn` in a fresh, empty context, and returns what it returns. A transaction that it leaves open is aborted, and
+   * that is reported to `onError`.
+   */
+  context<R>(fn: () => R): R {
+    checkFunction('context', fn);
+    const manager = new ContextManager(this.#owner, undefined);
+    let result: R;
+    try {
+      result = this.#storage.run(new Scope(manager, undefined), fn);
+    } catch (error) {
+      void leave(manager);
+      throw error;
+    }
+    if (!isThenable(result)) {
+      void leave(manager);
+      return result;
+    }
+    return (async (): Promise<unknown> => {
+      try {
+        return await result;
+      } finally {
+        await leave(manager);
+      }
+    })() as R;
+  }
+
+  /** Wraps a background function so that it never sees the transaction of whoever calls or schedules it. */
+  detached<A extends unknown[], R>(fn: (...args: A) => R): (...args: A) => R {
+    checkFunction('detached', fn);
+    return (...args) => this.#storage.run(undefined, fn, ...args);
+  }
+
+  /** Calls `fn` without a transaction; the current one waits untouched, and is current again afterwards. */
+  suspend<R>(fn: () => R): R {
+    checkFunction('suspend', fn);
+    return this.#storage.run(undefined, fn);
+  }
+
+  /** Registers a synchronizer with the manager of this context; returns the function that unregisters it (zope 12, 17). */
+  registerSynch(synchronizer: Synchronizer): () => void {
+    return this.manager.registerSynch(synchronizer);
+  }
+
+  /** @throws TransactionStateError when it isn't registered in this context (zope 13). */
+  unregisterSynch(synchronizer: Synchronizer): void {
+    this.manager.unregisterSynch(synchronizer);
+  }
+
+  /** Unregisters all of this context (zope 14). */
+  clearSynchs(): void {
+    this.#storage.getStore()?.manager.clearSynchs();
+  }
+
+  /** Whether any synchronizer is registered in this context (zope 14). */
+  registeredSynchs(): boolean {
+    return this.#storage.getStore()?.manager.registeredSynchs() ?? false;
+  }
+
+  /**
+   * Shuts down: begins nothing more, and resolves when every open transaction has ended.
+   * @throws TransactionStateError when some are still open after `timeoutMs` (default 30,000).
+   */
+  async close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    checkOptions('close()', options, { timeoutMs: aDelay });
+    const timeoutMs = options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS;
+    this.#closed = true;
+    if (this.#open === 0) return;
+    await new Promise<void>((resolve, reject) => {
+      const timer = environment.setTimer(
+        () =>
+          reject(
+            new TransactionStateError(
+              `every transaction must end before the coordinator closes; after ${timeoutMs} ms ${this.#open} are still open`,
+            ),
+          ),
+        timeoutMs,
+        true,
+      );
+      const previous = this.#whenIdle;
+      this.#whenIdle = () => {
+        environment.clearTimer(timer);
+        previous?.();
+        resolve();
+      };
+    });
+  }
+
+  #closedError(): TransactionClosed {
+    return new TransactionClosed('a transaction can begin while its coordinator is open; this one was closed with close()');
+  }
+}
+
+/** Ends a context: what was left open is aborted. */
+async function leave(manager: ContextManager): Promise<void> {
+  const left = manager.current;
+  if (left !== undefined) {
+    manager.report(
+      new TransactionStateError(
+        `a transaction begun in context() must be ended there; this one was left ${left.status}, and is aborted`,
+        { xid: left.id },
+      ),
+    );
+    await left[Symbol.asyncDispose]().catch((failure: unknown) => manager.report(toError(failure)));
+  }
+  manager.close();
+}
+
+function checkFunction(where: string, fn: unknown): void {
+  if (typeof fn !== 'function') throw new ConfigurationError(`${where}() takes a function, not ${describe(fn)}`);
+}

@@ -1,0 +1,37 @@
+/** `unanimous`: the coordinator, its contracts and its errors. */
+export { transaction } from './default.ts';
+export { TransactionCoordinator, type CoordinatorOptions } from './coordinator.ts';
+export type { ContextManager } from './context.ts';
+export { TransactionManager, type ManagerOptions } from './manager.ts';
+export type { Attempt } from './run.ts';
+export { Transaction } from './transaction.ts';
+export { Savepoint } from './savepoint.ts';
+export type { Status } from './status.ts';
+export type { OnError } from './report.ts';
+export { register, markChanged, joinTransaction, sessionState } from './session.ts';
+export type { Xid } from './xid.ts';
+export type * from './types.ts';
+export {
+  AcquireTimeoutError,
+  AlreadyInTransaction,
+  CommitOutcomeUnknownError,
+  ConcurrentUseError,
+  ConfigurationError,
+  DoomedTransaction,
+  HeuristicError,
+  InDoubtError,
+  InvalidSavepointRollbackError,
+  NoTransaction,
+  SavepointsUnsupportedError,
+  SilentRollbackError,
+  TooManyLastResourcesError,
+  TransactionClosed,
+  TransactionError,
+  TransactionFailedError,
+  TransactionStateError,
+  TransactionTimeoutError,
+  TransientError,
+  type InDoubtDetails,
+  type Phase,
+  type TransactionErrorOptions,
+} from './errors.ts';

@@ -1,0 +1,153 @@
+/** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
+import { CommitOutcomeUnknownError, InDoubtError, describe, suppress, toError } from './errors.ts';
+import { environment } from './environment.ts';
+import type { TransactionManager } from './manager.ts';
+import { type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
+import { isFinished } from './status.ts';
+import type { Transaction } from './transaction.ts';
+import type { AttemptOptions, Awaitable, Backoff, RunOptions, TransactionOptions } from './types.ts';
+
+/** One attempt of a loop over `attempts()`: calls the function in a transaction; undefined where it is to be tried again. */
+export type Attempt = <T>(fn: (txn: Transaction) => Awaitable<T>) => Promise<T | undefined>;
+
+type Enter = <T>(body: (manager: TransactionManager) => Promise<T>) => Promise<T>;
+
+const DEFAULT_ATTEMPTS = 3;
+const DEFAULT_BACKOFF_MS = 10;
+const DEFAULT_LONGEST_BACKOFF_MS = 1000;
+
+const aBackoff: Rule = {
+  requires: 'false or an object with baseMs and maxMs, in milliseconds',
+  accepts: (value) =>
+    value === false ||
+    (typeof value === 'object' &&
+      value !== null &&
+      Object.entries(value).every(
+        ([key, ms]) => (key === 'baseMs' || key === 'maxMs') && (ms === undefined || aDelay.accepts(ms)),
+      )),
+};
+// A wrong number of attempts is a RangeError, as in zope 36, and is checked apart.
+const anything: Rule = { requires: 'a number', accepts: () => true };
+
+export const runOptionRules: Record<keyof RunOptions, Rule> = {
+  ...transactionRules,
+  attempts: anything,
+  backoff: aBackoff,
+};
+const attemptOptionRules: Record<keyof AttemptOptions, Rule> = { ...transactionRules, backoff: aBackoff };
+
+/** @throws RangeError unless it is a whole number of at least 1 (zope 25, 36). */
+function checkAttempts(attempts: unknown): asserts attempts is number {
+  if (!Number.isSafeInteger(attempts) || (attempts as number) < 1) {
+    throw new RangeError(`the number of attempts must be a whole number of at least 1, not ${describe(attempts)}`);
+  }
+}
+
+/** Runs `fn` until it has committed, the error isn't transient, or the attempts are used up. */
+export async function runOwned<T>(
+  manager: TransactionManager,
+  fn: (txn: Transaction) => Awaitable<T>,
+  options: RunOptions,
+): Promise<T> {
+  const { attempts = DEFAULT_ATTEMPTS, backoff, ...begin } = options;
+  checkAttempts(attempts);
+  begin.note ??= noteOf(fn);
+  for (let attempt = 1; ; attempt++) {
+    const ended = await tryOnce(manager, fn, begin, attempt, attempt === attempts);
+    if (ended.done) return ended.value;
+    await waitBefore(attempt, backoff, begin.signal);
+  }
+}
+
+/** The attempts of a loop; each is made in the context that `enter` opens. */
+export async function* attemptsOf(
+  enter: Enter,
+  number: number,
+  options: AttemptOptions,
+): AsyncGenerator<Attempt, void, undefined> {
+  checkAttempts(number);
+  checkOptions('attempts()', options, attemptOptionRules);
+  const { backoff, ...begin } = options;
+  let done = false;
+  for (let attempt = 1; attempt <= number && !done; attempt++) {
+    yield (fn) =>
+      enter(async (manager) => {
+        const ended = await tryOnce(manager, fn, begin, attempt, attempt === number);
+        done = ended.done;
+        return ended.done ? ended.value : undefined;
+      });
+    if (!done && attempt < number) await waitBefore(attempt, backoff, begin.signal);
+  }
+}
+
+type Ended<T> = { readonly done: true; readonly value: T } | { readonly done: false };
+
+/** One transaction: committed, or aborted to be tried again; throws what is final. Always ends it (departure from zope 23, 32). */
+async function tryOnce<T>(
+  manager: TransactionManager,
+  fn: (txn: Transaction) => Awaitable<T>,
+  options: TransactionOptions,
+  attempt: number,
+  isLast: boolean,
+): Promise<Ended<T>> {
+  const txn = await manager.begin(options);
+  txn.attempt = attempt;
+  try {
+    const work = fn(txn);
+    const value = txn.deadline === undefined ? await work : await txn.deadline.race(work);
+    // Whichever is current by now (zope 41); none where the function has ended it itself (departure from zope 42).
+    const current = manager.current;
+    if (current !== undefined) await current.commit();
+    return { done: true, value };
+  } catch (thrown) {
+    const retry = !isLast && mayRetry(txn, thrown);
+    await end(manager, thrown);
+    if (!retry) throw thrown;
+    return { done: false };
+  }
+}
+
+/** Asked before the abort, while data managers are joined (zope 30). Never for an outcome that isn't known. */
+function mayRetry(txn: Transaction, thrown: unknown): boolean {
+  if (isFinished(txn.status) || thrown instanceof InDoubtError || thrown instanceof CommitOutcomeUnknownError) {
+    return false;
+  }
+  return txn.isRetryableError(thrown);
+}
+
+/** Aborts what is current because of `thrown`; a failure of that is hung on it, or reported (departure from zope 33). */
+async function end(manager: TransactionManager, thrown: unknown): Promise<void> {
+  const current = manager.current;
+  if (current === undefined) return;
+  if (current.completion !== undefined) await current.completion.catch(() => undefined);
+  try {
+    await current.abort();
+  } catch (failure) {
+    if (thrown instanceof Error) suppress(thrown, failure);
+    else manager.report(toError(failure));
+  }
+}
+
+/** The note of a transaction that says none: the function's name, unless it is `_` (zope 37). */
+function noteOf(fn: { readonly name: string }): string | undefined {
+  return fn.name === '' || fn.name === '_' ? undefined : fn.name;
+}
+
+/** How long to wait after the given failed attempt, in milliseconds: exponential, half of it random (departure from zope 45). */
+export function backoffMs(attempt: number, { baseMs = DEFAULT_BACKOFF_MS, maxMs = DEFAULT_LONGEST_BACKOFF_MS }: Backoff): number {
+  const longest = Math.min(maxMs, baseMs * 2 ** (attempt - 1));
+  return longest / 2 + (environment.random() * longest) / 2;
+}
+
+function waitBefore(attempt: number, backoff: Backoff | false | undefined, signal: AbortSignal | undefined): Awaitable<void> {
+  if (backoff === false || signal?.aborted === true) return undefined;
+  return new Promise((resolve) => {
+    const done = (): void => {
+      environment.clearTimer(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = environment.setTimer(done, backoffMs(attempt, backoff ?? {}), true);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}

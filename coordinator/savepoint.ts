@@ -1,0 +1,136 @@
+/** Savepoints over all joined data managers (zope 114-128). */
+import { InvalidSavepointRollbackError, SavepointsUnsupportedError, TransactionFailedError, toError } from './errors.ts';
+import type { HookCounts } from './hooks.ts';
+import { cleanUp } from './cleanup.ts';
+import { isThenable } from './thenable.ts';
+import type { Transaction } from './transaction.ts';
+import type { Awaitable, DataManager, DataManagerSavepoint } from './types.ts';
+
+const NO_HOOKS: HookCounts = [0, 0, 0, 0];
+
+/** A state of the whole transaction to which it can return. */
+export class Savepoint {
+  readonly #txn: Transaction;
+  readonly #hooks: HookCounts;
+  /** What each data manager made, in the order of joining; those that joined later are marked by having made nothing. */
+  readonly #parts: { manager: DataManager; made: DataManagerSavepoint | undefined }[] = [];
+  #valid = true;
+
+  /** @internal */
+  constructor(txn: Transaction) {
+    this.#txn = txn;
+    this.#hooks = txn.hooks?.counts() ?? NO_HOOKS;
+  }
+
+  /** False once an earlier savepoint was rolled back, its own rollback failed, or the transaction ended (zope 119, 121). */
+  get valid(): boolean {
+    return this.#valid;
+  }
+
+  /**
+   * Returns every data manager to its state at this savepoint; those that joined since are aborted and leave the
+   * transaction (zope 124). Hooks registered since are dropped. May be repeated; invalidates later savepoints only (zope 119).
+   *
+   * @throws InvalidSavepointRollbackError when it isn't valid.
+   * @throws SavepointsUnsupportedError when it is optimistic and a data manager can't roll back; the transaction has then failed.
+   * @throws The data manager's error when one fails to roll back; the transaction has then failed (zope 122).
+   */
+  async rollback(): Promise<void> {
+    const txn = this.#txn;
+    if (txn.status === 'commit failed') throw txn.failedError();
+    if (!this.#valid) {
+      throw new InvalidSavepointRollbackError(
+        `a savepoint can be rolled back while it is valid; this one is not, because an earlier one was rolled back or its transaction is ${txn.status}`,
+        { xid: txn.id },
+      );
+    }
+    txn.invalidateSavepointsAfter(this);
+    try {
+      for (const part of this.#parts.slice()) {
+        const answer = part.made === undefined ? this.#leave(part.manager) : part.made.rollback();
+        if (isThenable(answer)) await answer;
+      }
+      txn.hooks?.truncate(this.#hooks);
+    } catch (thrown) {
+      this.#valid = false;
+      const error = toError(thrown);
+      txn.fail(error);
+      throw error;
+    }
+  }
+
+  /** Aborts a data manager that joined later, and takes it out; once, however often the rollback is repeated (zope 126). */
+  #leave(manager: DataManager): Awaitable<void> {
+    const index = this.#parts.findIndex((part) => part.manager === manager && part.made === undefined);
+    this.#parts.splice(index, 1);
+    if (!this.#txn.unjoin(manager)) return undefined;
+    return manager.abort(this.#txn);
+  }
+
+  /** @internal */
+  invalidate(): void {
+    this.#valid = false;
+  }
+
+  /** @internal A data manager joined after this savepoint was made. */
+  joinedLater(manager: DataManager): void {
+    if (!this.#parts.some((part) => part.manager === manager && part.made === undefined)) {
+      this.#parts.push({ manager, made: undefined });
+    }
+  }
+
+  /** @internal */
+  made(manager: DataManager, savepoint: DataManagerSavepoint): void {
+    this.#parts.push({ manager, made: savepoint });
+  }
+}
+
+/** Makes a savepoint of every joined data manager; an error fails the transaction and cleans up all (zope 115, 116). */
+export async function makeSavepoint(txn: Transaction, optimistic: boolean): Promise<Savepoint> {
+  const savepoint = new Savepoint(txn);
+  // Known before it is complete: a data manager that joins while another one answers is one that joined later.
+  txn.addSavepoint(savepoint);
+  try {
+    for (const manager of txn.resources.slice()) {
+      if (typeof manager.savepoint === 'function') {
+        const answer = manager.savepoint(txn);
+        savepoint.made(manager, isThenable(answer) ? await answer : answer);
+      } else if (optimistic) {
+        savepoint.made(manager, new NoRollback(txn, manager));
+      } else {
+        throw unsupported(txn, manager, 'make a savepoint', 'ask for an optimistic one, savepoint(true), where it will not be rolled back');
+      }
+    }
+    if (txn.status === 'commit failed') throw txn.failedError();
+  } catch (thrown) {
+    const error = toError(thrown);
+    if (error instanceof TransactionFailedError && error === txn.failure) throw error;
+    await cleanUp(txn, txn.resources, undefined, error);
+    txn.fail(error);
+    throw error;
+  }
+  return savepoint;
+}
+
+/** Stands for the savepoint of a data manager that has none, in an optimistic savepoint (zope 117). */
+class NoRollback implements DataManagerSavepoint {
+  readonly #txn: Transaction;
+  readonly #manager: DataManager;
+
+  constructor(txn: Transaction, manager: DataManager) {
+    this.#txn = txn;
+    this.#manager = manager;
+  }
+
+  rollback(): never {
+    throw unsupported(this.#txn, this.#manager, 'roll back to a savepoint', 'the transaction has failed and must be aborted');
+  }
+}
+
+function unsupported(txn: Transaction, manager: DataManager, what: string, so: string): SavepointsUnsupportedError {
+  const resource = txn.nameOf(manager);
+  return new SavepointsUnsupportedError(
+    `every joined data manager must be able to ${what}; '${resource}' has no method savepoint; ${so}`,
+    { resource, xid: txn.id, phase: 'savepoint' },
+  );
+}
