@@ -39,7 +39,7 @@ export async function abortTransaction(txn: Transaction): Promise<void> {
     }
   }
   txn.transition('aborted');
-  txn.manager.free(txn);
+  txn.leave();
   try {
     const told = synchronizers.notify('afterCompletion', txn);
     if (told !== undefined) await told;

@@ -90,11 +90,8 @@ export class TransactionManager {
   }
 
   async #beginAfterAbort(previous: Transaction, options: TransactionOptions): Promise<Transaction> {
-    try {
-      await previous.abort();
-    } finally {
-      if (this.#current === previous) this.#current = undefined;
-    }
+    // An abort leaves the manager free even where it throws; one that is refused, by a commit under way, leaves it as it is.
+    await previous.abort();
     return this.begin(options);
   }
 

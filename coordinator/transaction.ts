@@ -412,7 +412,12 @@ export class Transaction {
   /** @internal Lets go of everything and leaves the manager free for the next (zope 49, 68, 105). */
   free(): void {
     this.release();
-    this.manager.free(this);
+    this.leave();
+  }
+
+  /** @internal Makes room for the next one, unless `free` of the manager was called meanwhile (zope 11). */
+  leave(): void {
+    if (this.manager.current === this) this.manager.free(this);
   }
 
   /** @internal Lets go of everything that it holds, but for the hooks that are still to be called. */
