@@ -55,7 +55,10 @@ export class ContextManager extends TransactionManager {
    * The context that outlives the transactions in it: `run` opens a context for each transaction, inside of the one where it
    * was called. What a session keeps between transactions is kept here.
    */
-  readonly home: ContextManager;
+  override get home(): ContextManager {
+    return this.#home;
+  }
+  readonly #home: ContextManager;
   #onClose: Set<() => void> | undefined = undefined;
 
   constructor(owner: ContextOwner, parent: ContextManager | undefined) {
@@ -63,7 +66,7 @@ export class ContextManager extends TransactionManager {
     this.#storage = owner.storage;
     this.#nextId = owner.nextId;
     this.#count = owner.count;
-    this.home = parent === undefined ? this : parent.home;
+    this.#home = parent === undefined ? this : parent.home;
   }
 
   protected override started(txn: Transaction): void {
@@ -82,7 +85,7 @@ export class ContextManager extends TransactionManager {
   }
 
   /** Calls `listener` when the context is closed; returns the function that forgets it. */
-  onClose(listener: () => void): () => void {
+  override onClose(listener: () => void): () => void {
     const listeners = (this.#onClose ??= new Set());
     listeners.add(listener);
     return () => listeners.delete(listener);

@@ -97,6 +97,11 @@ export class TransactionCoordinator {
     return this.#scope().manager;
   }
 
+  /** What outlives the transactions of this context; undefined outside of any. */
+  get home(): ContextManager | undefined {
+    return this.#storage.getStore()?.manager.home;
+  }
+
   #scope(): Scope {
     let scope = this.#storage.getStore();
     if (scope === undefined) {

@@ -148,6 +148,16 @@ export class AcquireTimeoutError extends TransactionError {
 }
 
 /**
+ * The connection that a transaction worked over is gone, and with it the transaction: the server has rolled it back, or will.
+ * The cause says what ended it. Nothing was committed, so the whole may be tried again.
+ */
+export class ConnectionLostError extends TransactionError {
+  override get code(): string {
+    return 'ERR_TXN_CONNECTION_LOST';
+  }
+}
+
+/**
  * The server answered ROLLBACK to a COMMIT or PREPARE TRANSACTION: a statement had failed and its error was swallowed.
  * Nothing was stored. The cause is the swallowed error.
  */

@@ -17,6 +17,7 @@ export {
   CommitOutcomeUnknownError,
   ConcurrentUseError,
   ConfigurationError,
+  ConnectionLostError,
   DoomedTransaction,
   HeuristicError,
   InDoubtError,

@@ -121,6 +121,16 @@ export class TransactionManager {
     return txn;
   }
 
+  /** What outlives the transactions of this manager's context: what a session keeps between them is kept for this. */
+  get home(): TransactionManager {
+    return this;
+  }
+
+  /** @internal Calls `listener` when this context is closed, which a plain manager never is. */
+  onClose(_listener: () => void): () => void {
+    return () => undefined;
+  }
+
   /** @internal A transaction was started; a manager of a context binds it to the calling chain here. */
   protected started(_txn: Transaction): void {
     // A plain manager has no context.

@@ -260,6 +260,10 @@ export interface RegisterOptions {
 export interface SessionCoordinator {
   /** @throws NoTransaction where there is none, TransactionClosed where it is over. */
   get(): Transaction;
+  /** The current transaction, or undefined. */
+  readonly current: Transaction | undefined;
+  /** What outlives the transactions of this context; undefined outside of any. */
+  readonly home: object | undefined;
 }
 
 /** A session that `register`, `markChanged`, `joinTransaction` and `sessionState` work on. */

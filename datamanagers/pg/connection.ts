@@ -1,0 +1,340 @@
+/** One connection of the pool while a transaction has it: one thing at a time, and never lost sight of. */
+import { ConnectionLostError, SilentRollbackError, TransactionStateError } from '../../coordinator/errors.ts';
+import { type PgClient, type PgClientClass, type PgPool, type PgQueryConfig, type PgResult, type PgSubmittable, sqlState } from './driver.ts';
+import { ASK_XID, type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
+import type { SqlConnection, WrittenState } from '../sql/connection.ts';
+import { effectOf } from '../sql/state.ts';
+import { leadingKeyword, maybeSeveral } from '../sql/statement.ts';
+import { callWithClient } from './out-of-band.ts';
+
+/** How long the server may take to say that it is ready again after an error, or to obey a cancel, in milliseconds. */
+const GRACE_MS = 5_000;
+
+export class PgConnection implements SqlConnection {
+  readonly name: string;
+  readonly #client: PgClient;
+  readonly #pool: PgPool;
+  readonly #Flight: FlightClass;
+  readonly #onError: (error: Error) => void;
+  /** BEGIN with its options, until the first statement takes it along. */
+  #begin: string | undefined = undefined;
+  #open = false;
+  #uncertain = false;
+  #xid: string | undefined = undefined;
+  #cancelling: Promise<void> | undefined = undefined;
+  /** Why the connection can't be used any more. */
+  broken: Error | undefined = undefined;
+  /** The last error of a statement: what a ROLLBACK that answers COMMIT is due to. */
+  lastError: Error | undefined = undefined;
+  /** Something was written, as a command tag or the server has said. */
+  wrote = false;
+  /** Something was done that may have written without its showing. */
+  maybeWrote = false;
+
+  constructor(name: string, pool: PgPool, client: PgClient) {
+    this.name = name;
+    this.#pool = pool;
+    this.#client = client;
+    this.#Flight = flightClass((client.constructor as PgClientClass).Query);
+    // A checked-out client has no listener of the pool's: without one, a backend that dies ends the process.
+    this.#onError = (error) => {
+      this.broken ??= error;
+    };
+    client.on('error', this.#onError);
+  }
+
+  /** The server's process for this connection. */
+  get processId(): number | null {
+    return this.#client.processID;
+  }
+
+  /** The transaction's id at the server, where it is known to have one. */
+  get xid(): string | undefined {
+    return this.#xid;
+  }
+
+  /** Whether a transaction is open at the server, as far as is known here. */
+  get open(): boolean {
+    return this.#open;
+  }
+
+  /** Starts a transaction with the next statement. */
+  start(begin: string): void {
+    this.#begin = begin;
+    this.#open = false;
+    this.#xid = undefined;
+    this.lastError = undefined;
+    this.wrote = false;
+    this.maybeWrote = false;
+  }
+
+  /** Runs a statement of the user's; BEGIN rides along with the first one. */
+  async query(config: string | PgQueryConfig, values?: unknown[]): Promise<PgResult> {
+    const text = typeof config === 'string' ? config : config.text;
+    const flight = new this.#Flight(config, values);
+    const writes = this.#xid === undefined && typeof text === 'string' && effectOf(leadingKeyword(text)) === 'write';
+    if (this.#begin !== undefined || writes) {
+      // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
+      const alone = typeof text !== 'string' || text.length === 0 || maybeSeveral(text) || flight.rows !== undefined;
+      if (alone) await this.#beginApart();
+      else {
+        flight.queryMode = 'extended';
+        flight.asks = writes;
+        flight.begin = this.#begin;
+      }
+    }
+    const result = await this.#fly(flight);
+    if (flight.xid !== undefined && flight.xid !== null) this.#xid = flight.xid;
+    this.#note(result);
+    return result;
+  }
+
+  async #beginApart(): Promise<void> {
+    if (this.#begin === undefined) return;
+    await this.#fly(new this.#Flight(this.#begin));
+    this.#opened();
+  }
+
+  #opened(): void {
+    this.#begin = undefined;
+    this.#open = true;
+  }
+
+  /** Sends a flight and waits until the server is ready for the next. */
+  #fly(flight: Flight): Promise<PgResult> {
+    if (this.broken !== undefined) return Promise.reject(this.lost());
+    return new Promise((resolve, reject) => {
+      flight.callback = (error, result) => {
+        if (error === null || error === undefined) {
+          if (flight.begin !== undefined) this.#opened();
+          resolve(result!);
+          return;
+        }
+        this.lastError = error;
+        // pg's query_timeout gives up the wait and leaves the statement running.
+        if (error.message === 'Query read timeout') this.cancel(error);
+        this.#ready(() => {
+          if (flight.begin !== undefined) this.#begunBy(error);
+          // The server's last word says more than that the connection has ended.
+          if (this.broken !== undefined && sqlState(error) !== undefined) this.broken = error;
+          reject(this.broken === undefined || this.broken === error && sqlState(error) !== undefined ? error : this.lost());
+        });
+      };
+      this.#client.query(flight);
+    });
+  }
+
+  /** After a failed flight with a BEGIN: the statement's failure leaves a failed transaction open, BEGIN's leaves none. */
+  #begunBy(error: Error): void {
+    if (this.#status() === 'I') this.broken ??= error;
+    else this.#opened();
+  }
+
+  #status(): string | null | undefined {
+    return this.#client.getTransactionStatus?.();
+  }
+
+  /** Calls `then` when the server is ready again after an error, or never will be: an error is told before that. */
+  #ready(then: () => void): void {
+    const client = this.#client;
+    const done = (): void => {
+      clearTimeout(timer);
+      client.removeListener('drain', done);
+      client.removeListener('end', gone);
+      client.removeListener('error', done);
+      then();
+    };
+    const gone = (): void => {
+      this.broken ??= this.lastError ?? new Error('the connection has ended');
+      done();
+    };
+    const timer = setTimeout(() => this.destroy(new Error(`the server was not ready ${GRACE_MS} ms after an error`)), GRACE_MS);
+    client.once('drain', done);
+    client.once('end', gone);
+    client.once('error', done);
+    if (this.broken !== undefined) done();
+  }
+
+  /** Runs a query that speaks the protocol by itself; resolves when it is through. BEGIN goes ahead of it. */
+  async submit(submittable: PgSubmittable): Promise<void> {
+    await this.#beginApart();
+    if (this.broken !== undefined) throw this.lost();
+    this.maybeWrote = true;
+    await new Promise<void>((resolve) => {
+      const client = this.#client;
+      const done = (): void => {
+        client.removeListener('drain', done);
+        client.removeListener('end', done);
+        client.removeListener('error', done);
+        resolve();
+      };
+      client.once('drain', done);
+      client.once('end', done);
+      client.once('error', done);
+      client.query(submittable);
+    });
+  }
+
+  /** Learns from the command tags what was written, and that the transaction is still open. */
+  #note(result: PgResult | PgResult[]): void {
+    for (const { command } of Array.isArray(result) ? result : [result]) {
+      const effect = command === null || command === undefined ? 'maybe' : effectOf(command);
+      if (effect === 'write') this.wrote = true;
+      else if (effect === 'maybe') this.maybeWrote = true;
+    }
+    if (this.#status() === 'I') {
+      this.#open = false;
+      this.broken ??= new TransactionStateError(
+        `a transaction is ended by its coordinator only; a statement on '${this.name}' has ended it at the server`,
+        { resource: this.name },
+      );
+      throw this.broken;
+    }
+  }
+
+  /** Asks the server whether anything was written, where that doesn't show (one round trip). */
+  async hasWritten(): Promise<boolean> {
+    if (this.wrote || !this.maybeWrote || !this.#open) return this.wrote;
+    const xid = await this.#askXid();
+    this.wrote = xid !== undefined;
+    this.maybeWrote = false;
+    return this.wrote;
+  }
+
+  async #askXid(): Promise<string | undefined> {
+    const { rows } = await this.#fly(new this.#Flight({ text: ASK_XID, rowMode: 'array' }));
+    return (this.#xid ??= (rows[0] as [string | null])[0] ?? undefined);
+  }
+
+  /** Finds out the transaction's id where that isn't known: without it, a lost reply to COMMIT can't be resolved. */
+  async learnXid(): Promise<void> {
+    if (this.#xid === undefined && this.#open && !this.failed) await this.#askXid();
+  }
+
+  /** Whether a statement has failed and nothing was rolled back since: the server can only roll back. */
+  get failed(): boolean {
+    return this.lastError !== undefined && this.#status() !== 'T';
+  }
+
+  /** The error of committing a transaction in which a statement has failed. */
+  silentRollback(): SilentRollbackError {
+    const cause = this.lastError;
+    return new SilentRollbackError(
+      `a transaction in which a statement has failed can only be rolled back; one on '${this.name}' failed and its error was not acted on` +
+        `${cause === undefined ? '' : ` (${cause.message})`}: nothing was stored`,
+      { resource: this.name, phase: 'commit', ...(cause === undefined ? {} : { cause }) },
+    );
+  }
+
+  async savepoint(savepointName: string): Promise<WrittenState> {
+    const state = { wrote: this.wrote, maybeWrote: this.maybeWrote };
+    await this.query(`savepoint ${savepointName}`);
+    return state;
+  }
+
+  async rollbackTo(savepointName: string, state: WrittenState): Promise<void> {
+    await this.#fly(new this.#Flight(`rollback to savepoint ${savepointName}`));
+    this.wrote = state.wrote;
+    this.maybeWrote = state.maybeWrote;
+    this.lastError = undefined;
+  }
+
+  /**
+   * Commits in one phase.
+   * @throws SilentRollbackError when the server answered ROLLBACK. {@link isUncertain} is true when the reply was lost.
+   */
+  async commit(): Promise<void> {
+    await this.#end('commit', 'COMMIT');
+  }
+
+  /** Prepares the transaction under `gid`. */
+  async prepare(gid: string): Promise<void> {
+    await this.#end(`prepare transaction ${literal(gid)}`, 'PREPARE');
+  }
+
+  /** Whether a COMMIT or PREPARE was sent and its reply never came. */
+  get isUncertain(): boolean {
+    return this.#uncertain;
+  }
+
+  async #end(text: string, expected: string): Promise<void> {
+    if (this.broken !== undefined) throw this.lost();
+    this.#uncertain = true;
+    let result: PgResult;
+    try {
+      result = lastResult(await this.#fly(new this.#Flight(text)));
+    } catch (error) {
+      // An error that the server sent, while the connection stands, is a reply.
+      if (this.broken === undefined) {
+        this.#uncertain = false;
+        this.#open = false;
+      }
+      throw error;
+    }
+    this.#uncertain = false;
+    this.#open = false;
+    // A failed transaction is rolled back by COMMIT and PREPARE TRANSACTION without an error: only the tag says so.
+    if (result.command !== expected) throw this.silentRollback();
+  }
+
+  /** Ends a prepared transaction from this connection. */
+  async endPrepared(verb: 'commit' | 'rollback', gid: string): Promise<void> {
+    await this.#fly(new this.#Flight(`${verb} prepared ${literal(gid)}`));
+  }
+
+  /** Rolls back what is open; nothing where no statement was sent. */
+  async rollback(): Promise<void> {
+    if (this.#cancelling !== undefined) await this.#cancelling;
+    this.#begin = undefined;
+    if (!this.#open || this.broken !== undefined) return;
+    await this.#fly(new this.#Flight('rollback'));
+    this.#open = false;
+  }
+
+  /** Asks the server, over another connection, to stop the statement under way; failing that, cuts the connection. */
+  cancel(reason: Error): void {
+    if (this.#cancelling !== undefined || this.broken !== undefined) return;
+    const pid = this.processId;
+    const late = setTimeout(() => this.destroy(reason), GRACE_MS);
+    late.unref();
+    this.#cancelling = callWithClient(this.#pool, GRACE_MS, async (client) => {
+      await client.query('select pg_catalog.pg_cancel_backend($1)', [pid]);
+    })
+      .catch(() => this.destroy(reason))
+      .finally(() => clearTimeout(late));
+  }
+
+  /** Whether a cancel was sent: the connection must not go back to the pool, lest the cancel hit whoever has it next. */
+  get isCancelled(): boolean {
+    return this.#cancelling !== undefined;
+  }
+
+  /** Cuts the connection. The server rolls back when it notices. */
+  destroy(reason: Error): void {
+    this.broken ??= reason;
+    this.#client.connection.stream.destroy(reason);
+  }
+
+  /** Gives the connection back; where it isn't idle and clean, it is closed instead. */
+  release(): void {
+    const unusable = this.broken ?? (this.#open || this.#uncertain ? new Error('a transaction may be open') : undefined);
+    this.#client.release(unusable ?? this.isCancelled);
+    this.#client.removeListener('error', this.#onError);
+  }
+
+  /** The error of using a connection that is gone. */
+  lost(): Error {
+    const cause = this.broken!;
+    if (cause instanceof TransactionStateError || cause instanceof ConnectionLostError) return cause;
+    return new ConnectionLostError(
+      `a transaction needs the connection that it began on; that of '${this.name}' is gone (${cause.message}), so the transaction is rolled back`,
+      { cause, resource: this.name },
+    );
+  }
+}
+
+/** Quotes a text as a literal: a gid can't be a bind parameter. */
+export function literal(value: string): string {
+  if (/[\\\0]/.test(value)) throw new TypeError('a transaction id holds neither backslashes nor zero bytes');
+  return `'${value.replaceAll("'", "''")}'`;
+}

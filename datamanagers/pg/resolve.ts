@@ -1,0 +1,125 @@
+/**
+ * Finding out how a transaction ended whose reply was lost, and ending what was prepared. Everything here runs over connections
+ * of its own, again and again until it is known or the time is up.
+ */
+import { HeuristicError } from '../../coordinator/errors.ts';
+import { type PgPool, sqlState } from './driver.ts';
+import { literal } from './connection.ts';
+import { callWithClient } from './out-of-band.ts';
+
+/** How a transaction ended; `unknown` where the server can't say or can't be reached in time. */
+export type Ending = 'committed' | 'aborted' | 'unknown';
+
+const PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1_000;
+const NO_SUCH_PREPARED = '42704';
+const IN_USE = '55000';
+
+/** Where to ask, and about whom. */
+export interface Question {
+  readonly pool: PgPool;
+  /** The server's process of the lost connection. */
+  readonly pid: number | null;
+  /** How long to go on asking, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** Asks again and again until `ask` answers or the time is up, in which case `undefined`. An unreachable server counts as no answer. */
+async function persist<T>(question: Question, ask: (query: Ask) => Promise<T | undefined>): Promise<T | undefined> {
+  const end = performance.now() + question.timeoutMs;
+  let pauseMs = PAUSE_MS;
+  let lastError: unknown;
+  for (;;) {
+    const leftMs = end - performance.now();
+    if (leftMs <= 0) return failOrNothing(lastError);
+    try {
+      const answer = await callWithClient(question.pool, leftMs, (client) =>
+        ask(async (text, values) => ((await client.query(text, values)) as { rows: Record<string, unknown>[] }).rows),
+      );
+      if (answer !== undefined) return answer;
+      lastError = undefined;
+    } catch (error) {
+      if (error instanceof HeuristicError) throw error;
+      lastError = error;
+    }
+    const waitMs = Math.min(pauseMs, Math.max(end - performance.now(), 0));
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+  }
+}
+
+function failOrNothing(error: unknown): undefined {
+  if (error !== undefined) throw error;
+  return undefined;
+}
+
+type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
+
+/**
+ * How the transaction with the id `xid` ended (`pg_xact_status`, PostgreSQL 13). While it is in progress its server process, which
+ * may wait for a COMMIT that never comes, is terminated: after that nothing can change any more.
+ */
+export async function endingOf(question: Question, xid: string): Promise<Ending> {
+  const answer = await persist<Ending>(question, async (ask) => {
+    const [row] = await ask('select pg_catalog.pg_xact_status($1::text::pg_catalog.xid8) as status', [xid]);
+    const status = row?.['status'];
+    if (status === 'committed' || status === 'aborted') return status;
+    // Too old to be known.
+    if (status !== 'in progress') return 'unknown';
+    await ask(
+      'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and backend_xid::text = ($2::numeric % 4294967296)::text',
+      [question.pid, xid],
+    );
+    return undefined;
+  }).catch(() => undefined);
+  return answer ?? 'unknown';
+}
+
+/**
+ * Commits or rolls back what is prepared under `gid`. That it isn't found is believed only where no process is left that could
+ * still prepare it, and, for a commit, where the server knows that it was committed.
+ *
+ * @throws HeuristicError when it was ended the other way by hand. @throws The last error when the time is up.
+ */
+export async function endPrepared(
+  question: Question,
+  verb: 'commit' | 'rollback',
+  gid: string,
+  xid: string | undefined,
+): Promise<void> {
+  const done = await persist<true>(question, async (ask) => {
+    try {
+      await ask(`${verb} prepared ${literal(gid)}`);
+      return true;
+    } catch (error) {
+      // Another process ends it at this moment.
+      if (sqlState(error) === IN_USE) return undefined;
+      if (sqlState(error) !== NO_SUCH_PREPARED) throw error;
+    }
+    return verb === 'rollback' ? await cannotAppear(ask, question.pid, gid) : await wasCommitted(ask, gid, xid);
+  });
+  if (done === undefined) throw new Error(`the prepared transaction ${gid} could not be ended within ${question.timeoutMs} ms`);
+}
+
+/** True where nothing is prepared under the name and the process that was asked to prepare it is gone. */
+async function cannotAppear(ask: Ask, pid: number | null, gid: string): Promise<true | undefined> {
+  const processes = await ask(
+    'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and query ilike $2',
+    [pid, 'prepare transaction%'],
+  );
+  if (processes.length > 0) return undefined;
+  const prepared = await ask('select 1 from pg_catalog.pg_prepared_xacts where gid = $1', [gid]);
+  return prepared.length === 0 ? true : undefined;
+}
+
+async function wasCommitted(ask: Ask, gid: string, xid: string | undefined): Promise<true | undefined> {
+  const prepared = await ask('select 1 from pg_catalog.pg_prepared_xacts where gid = $1', [gid]);
+  if (prepared.length > 0) return undefined;
+  if (xid === undefined) return true;
+  const [row] = await ask('select pg_catalog.pg_xact_status($1::text::pg_catalog.xid8) as status', [xid]);
+  if (row?.['status'] !== 'aborted') return true;
+  throw new HeuristicError(
+    `the prepared transaction ${gid} was decided to commit; it was rolled back by somebody else: the others have committed`,
+    { xid: gid },
+  );
+}

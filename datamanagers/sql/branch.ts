@@ -1,0 +1,318 @@
+/**
+ * One session's part of one transaction: the data manager that joins on first use (zope.sqlalchemy's SessionDataManager, zope
+ * 132-155). It holds one connection, runs one thing at a time on it, and is closed for work once the end begins.
+ */
+import {
+  ConcurrentUseError,
+  TransactionClosed,
+  TransactionError,
+  TransactionStateError,
+} from '../../coordinator/errors.ts';
+import type { Transaction } from '../../coordinator/transaction.ts';
+import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote } from '../../coordinator/types.ts';
+import type { SqlConnection } from './connection.ts';
+import type { SqlSession } from './session.ts';
+
+/** Work on the connection, and whether it may stay open for as long as its reader likes (a cursor or stream). */
+export interface Work<C, T> {
+  (connection: C): Promise<T>;
+}
+
+interface Waiting {
+  readonly start: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
+export class SqlBranch<C extends SqlConnection> implements DataManager {
+  readonly sortKey: string;
+  readonly session: SqlSession<C>;
+  readonly #txn: Transaction;
+  state: SessionState;
+  keep: boolean;
+  #connection: C | undefined = undefined;
+  #busy = false;
+  #streaming = false;
+  #closed = false;
+  #ended = false;
+  #prepared: string | undefined = undefined;
+  #committing = false;
+  #told = false;
+  #cancelled: Error | undefined = undefined;
+  #giveUp: ((reason: Error) => void) | undefined = undefined;
+  readonly #waiting: Waiting[] = [];
+  #idle: (() => void)[] | undefined = undefined;
+  #savepoints = 0;
+
+  constructor(session: SqlSession<C>, txn: Transaction, state: SessionState, keep: boolean) {
+    this.session = session;
+    this.#txn = txn;
+    this.state = state;
+    this.keep = keep;
+    // Behind all letters, as zope 139: whatever writes to the session from its own commit comes first.
+    this.sortKey = `~sql:${session.name}`;
+  }
+
+  get recoverable(): SqlSession<C> {
+    return this.session;
+  }
+
+  get lastResource(): boolean {
+    return this.session.twoPhase === false;
+  }
+
+  get onePhase(): boolean {
+    return this.session.twoPhase === 'auto';
+  }
+
+  /** Whether there is anything to commit. What may have been written counts until the server has said that it wasn't. */
+  get changed(): boolean {
+    const connection = this.#connection;
+    if (connection === undefined || this.#ended || this.state === 'readonly') return false;
+    if (this.state === 'changed') return connection.open;
+    return this.session.detectWrites && (connection.wrote || connection.maybeWrote || connection.failed);
+  }
+
+  markChanged(): void {
+    if (this.state === 'readonly') {
+      throw new TransactionStateError(
+        `a session must not be read-only to be marked as changed; '${this.session.name}' is read-only in this transaction`,
+        { resource: this.session.name, xid: this.#txn.id },
+      );
+    }
+    if (this.#closed) throw this.#closedError();
+    this.state = 'changed';
+  }
+
+  /** Runs `work` when everything asked for before is done. */
+  perform<T>(work: Work<C, T>, streaming = false): Promise<T> {
+    if (this.#closed) return Promise.reject(this.#closedError());
+    if (!this.#busy) {
+      this.#busy = true;
+      return this.#run(work, streaming);
+    }
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push({ start: () => resolve(this.#run(work, streaming)), refuse: reject });
+    });
+  }
+
+  async #run<T>(work: Work<C, T>, streaming: boolean): Promise<T> {
+    try {
+      const connection = this.#connection ?? (await this.#connect());
+      // The end may have begun while the connection was waited for.
+      if (this.#closed) throw this.#closedError();
+      this.#streaming = streaming;
+      return await work(connection);
+    } catch (error) {
+      throw this.#explain(error as Error);
+    } finally {
+      this.#streaming = false;
+      this.#next();
+    }
+  }
+
+  #next(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#busy = false;
+      const idle = this.#idle;
+      this.#idle = undefined;
+      if (idle !== undefined) for (const resolve of idle) resolve();
+    } else if (this.#closed) {
+      next.refuse(this.#closedError());
+      this.#next();
+    } else {
+      next.start();
+    }
+  }
+
+  /** What the user is told: the deadline rather than its consequence, and where the statement was asked for. */
+  #explain(error: Error): Error {
+    if (this.#connection?.broken !== undefined) this.#told = true;
+    if (this.#cancelled !== undefined && !(error instanceof TransactionClosed)) return this.#cancelled;
+    // A driver's error comes from its socket; from here the stack leads back to the statement.
+    if (error instanceof Error && !(error instanceof TransactionError)) Error.captureStackTrace(error, this.perform);
+    return error;
+  }
+
+  async #connect(): Promise<C> {
+    const cancelled = new Promise<never>((_, reject) => {
+      this.#giveUp = reject;
+    });
+    try {
+      if (this.#cancelled !== undefined) throw this.#cancelled;
+      const connection = await this.session.acquire(this.#txn, cancelled);
+      connection.start(this.session.beginText(this.#txn.options, this.state === 'readonly'));
+      this.#connection = connection;
+      return connection;
+    } finally {
+      this.#giveUp = undefined;
+      cancelled.catch(() => undefined);
+    }
+  }
+
+  #closedError(): TransactionClosed {
+    const what = this.#txn.status === 'active' || this.#txn.status === 'doomed' ? 'is ending' : `is ${this.#txn.status}`;
+    return new TransactionClosed(
+      `a session works while its transaction is active; that of '${this.session.name}' ${what}, so nothing more is sent`,
+      { resource: this.session.name, xid: this.#txn.id },
+    );
+  }
+
+  cancel(reason: Error): void {
+    this.#cancelled = reason;
+    this.#giveUp?.(reason);
+    // A COMMIT on its way is the decision: it isn't stopped.
+    if (this.#busy && !this.#committing) this.#connection?.cancel(reason);
+  }
+
+  tpcBegin(): void {
+    this.#closed = true;
+  }
+
+  /** Learns whether there is anything to commit, where more than this one depends on it. */
+  commit(txn: Transaction): Awaitable<void> {
+    const connection = this.#connection;
+    if (this.#busy) return this.#refuseInFlight();
+    if (connection === undefined) return undefined;
+    if (connection.broken !== undefined && this.changed) throw connection.lost();
+    if (connection.failed && this.changed) throw connection.silentRollback();
+    const unknown = this.state === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
+    // Alone, a COMMIT costs nothing where nothing was written; among others it would mean to prepare.
+    if (!unknown || txn.resources.length === 1) return undefined;
+    return connection.hasWritten().then(() => undefined);
+  }
+
+  async #refuseInFlight(): Promise<never> {
+    if (!this.#streaming) await this.#whenIdle();
+    throw new ConcurrentUseError(
+      `every statement must be awaited before its transaction commits; one on '${this.session.name}' was still under way, so nothing is committed`,
+      { resource: this.session.name, xid: this.#txn.id, phase: 'commit' },
+    );
+  }
+
+  tpcVote(txn: Transaction): Awaitable<void | Vote> {
+    const connection = this.#connection;
+    if (connection === undefined) {
+      this.#ended = true;
+      return 'read-only';
+    }
+    if (!this.changed) return this.#releaseUnchanged();
+    return txn.way === 'one-phase' || this.lastResource ? this.#commitOnePhase(connection) : this.#prepare(connection);
+  }
+
+  async #releaseUnchanged(): Promise<'read-only'> {
+    await this.#end();
+    return 'read-only';
+  }
+
+  async #commitOnePhase(connection: C): Promise<void> {
+    if (this.state === 'changed' || connection.wrote) await connection.learnXid();
+    this.#committing = true;
+    try {
+      await connection.commit();
+    } catch (error) {
+      if (!connection.isUncertain) throw error;
+      await this.session.resolveCommit(connection, this.#txn, error as Error);
+    }
+    this.#release();
+  }
+
+  async #prepare(connection: C): Promise<void> {
+    const gid = this.session.gidOf(this.#txn.id);
+    this.#busy = true;
+    try {
+      await connection.prepare(gid);
+      this.#prepared = gid;
+    } catch (error) {
+      // It may land late: the abort looks for it.
+      if (connection.isUncertain) this.#prepared = gid;
+      throw this.#cancelled ?? this.session.explainPrepare(error as Error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async tpcFinish(): Promise<void> {
+    const gid = this.#prepared;
+    if (this.#ended || gid === undefined) return;
+    this.#ended = true;
+    try {
+      await this.session.finishPrepared(this.#connection!, 'commit', gid);
+    } finally {
+      this.#release();
+    }
+  }
+
+  tpcAbort(): Awaitable<void> {
+    return this.abort();
+  }
+
+  /** Undoes everything and gives the connection back. Closed at once; what is under way may end first. */
+  abort(): Awaitable<void> {
+    this.#closed = true;
+    if (this.#ended) return undefined;
+    if (this.#connection === undefined && !this.#busy) {
+      this.#ended = true;
+      return undefined;
+    }
+    return this.#end();
+  }
+
+  async #end(): Promise<void> {
+    this.#closed = true;
+    if (this.#busy) {
+      // Nobody says when a cursor is read to its end.
+      if (this.#streaming) this.#connection?.destroy(this.#closedError());
+      await this.#whenIdle();
+    }
+    const connection = this.#connection;
+    if (this.#ended || connection === undefined) {
+      this.#ended = true;
+      return;
+    }
+    this.#ended = true;
+    try {
+      if (this.#prepared !== undefined) await this.session.finishPrepared(connection, 'rollback', this.#prepared);
+      else await connection.rollback();
+      // Gone with its transaction, and nobody was told.
+      if (connection.broken !== undefined && !this.#told && !this.#streaming) throw connection.lost();
+    } finally {
+      this.#release();
+    }
+  }
+
+  #whenIdle(): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.#busy) resolve();
+      else (this.#idle ??= []).push(resolve);
+    });
+  }
+
+  /** The last resource's outcome isn't known: what is prepared stays, the connection goes back. */
+  hold(): void {
+    if (!this.#ended) this.#release();
+  }
+
+  #release(): void {
+    this.#ended = true;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection !== undefined) this.session.giveBack(connection, this.#txn, this.keep);
+  }
+
+  async savepoint(): Promise<DataManagerSavepoint> {
+    const name = `unanimous_${++this.#savepoints}`;
+    const state = this.state;
+    const written = await this.perform((connection) => connection.savepoint(name));
+    return {
+      rollback: async () => {
+        await this.perform((connection) => connection.rollbackTo(name, written));
+        this.state = state;
+      },
+    };
+  }
+
+  shouldRetry(error: Error): boolean {
+    return this.session.shouldRetry(error);
+  }
+}

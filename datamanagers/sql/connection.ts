@@ -1,0 +1,49 @@
+/** What a SQL branch needs of a database connection, whichever database it is. */
+
+/** What is remembered of a connection, to undo a savepoint. */
+export interface WrittenState {
+  readonly wrote: boolean;
+  readonly maybeWrote: boolean;
+}
+
+/** A connection while one transaction has it. */
+export interface SqlConnection {
+  /** Why it can't be used any more; undefined while it can. */
+  readonly broken: Error | undefined;
+  /** Whether a transaction is open at the server, as far as is known here. */
+  readonly open: boolean;
+  /** Whether a statement has failed and nothing was rolled back since: the server can only roll back. */
+  readonly failed: boolean;
+  /** Whether a COMMIT or PREPARE was sent and its reply never came. */
+  readonly isUncertain: boolean;
+  /** Something was written, as a command tag or the server has said. */
+  readonly wrote: boolean;
+  /** Something was done that may have written without its showing. */
+  readonly maybeWrote: boolean;
+  /** Begins with the next statement; `begin` is the statement and its options. */
+  start(begin: string): void;
+  /** Asks the server whether anything was written, where that doesn't show. */
+  hasWritten(): Promise<boolean>;
+  /** Finds out what is needed to resolve a lost reply to the commit, where it isn't known. */
+  learnXid(): Promise<void>;
+  /** Commits in one phase. Throws SilentRollbackError where the server rolled back. */
+  commit(): Promise<void>;
+  /** Prepares under a name that outlives the connection. */
+  prepare(gid: string): Promise<void>;
+  /** Ends what is prepared under `gid`. */
+  endPrepared(verb: 'commit' | 'rollback', gid: string): Promise<void>;
+  /** Rolls back what is open; nothing where no statement was sent. */
+  rollback(): Promise<void>;
+  savepoint(name: string): Promise<WrittenState>;
+  rollbackTo(name: string, state: WrittenState): Promise<void>;
+  /** Stops the statement under way; cuts the connection where that can't be done in time. */
+  cancel(reason: Error): void;
+  /** Cuts the connection; the server rolls back when it notices. */
+  destroy(reason: Error): void;
+  /** Gives it back to the pool, or closes it where it isn't idle and clean. */
+  release(): void;
+  /** The error of using a connection that is gone. */
+  lost(): Error;
+  /** The error of committing where a statement has failed. */
+  silentRollback(): Error;
+}

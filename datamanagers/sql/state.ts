@@ -1,0 +1,23 @@
+/** What a statement does to the database, as far as its first word or its command tag tells. */
+
+/**
+ * - `none`: nothing that a rollback would lose.
+ * - `maybe`: nothing by itself, but what it calls may write: only the server knows.
+ * - `write`: something that must be committed.
+ */
+export type Effect = 'none' | 'maybe' | 'write';
+
+const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
+  ...['begin', 'start', 'savepoint', 'release', 'rollback', 'set', 'reset', 'show', 'lock', 'close', 'deallocate', 'checkpoint', 'load'].map(
+    (word): [string, Effect] => [word, 'none'],
+  ),
+  ...['select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map(
+    (word): [string, Effect] => [word, 'maybe'],
+  ),
+]);
+
+/** The effect of a statement, from its leading keyword or its command tag (`SELECT`, `CREATE TABLE`). */
+export function effectOf(wordOrTag: string): Effect {
+  const space = wordOrTag.indexOf(' ');
+  return EFFECTS.get((space < 0 ? wordOrTag : wordOrTag.slice(0, space)).toLowerCase()) ?? 'write';
+}

@@ -1,0 +1,145 @@
+/** What can be told of a statement from its text, without parsing it whole. */
+
+/** Skips white space and comments; returns where the next token begins. */
+function skipBlank(text: string, from: number): number {
+  let at = from;
+  for (;;) {
+    const char = text.charCodeAt(at);
+    if (char === 32 || (char >= 9 && char <= 13)) at++;
+    else if (char === 45 && text.charCodeAt(at + 1) === 45) {
+      const end = text.indexOf('\n', at);
+      if (end < 0) return text.length;
+      at = end + 1;
+    } else if (char === 47 && text.charCodeAt(at + 1) === 42) at = skipComment(text, at);
+    else return at;
+  }
+}
+
+/** Block comments nest in PostgreSQL. */
+function skipComment(text: string, from: number): number {
+  let depth = 0;
+  for (let at = from; at < text.length; at++) {
+    if (text.startsWith('/*', at)) {
+      depth++;
+      at++;
+    } else if (text.startsWith('*/', at)) {
+      depth--;
+      at++;
+      if (depth === 0) return at + 1;
+    }
+  }
+  return text.length;
+}
+
+function isWord(char: number): boolean {
+  return (char >= 97 && char <= 122) || (char >= 65 && char <= 90) || char === 95 || (char >= 48 && char <= 57) || char > 127;
+}
+
+function wordAt(text: string, from: number): string {
+  let end = from;
+  while (end < text.length && isWord(text.charCodeAt(end))) end++;
+  return text.slice(from, end).toLowerCase();
+}
+
+/** The first word of a statement in lower case, behind white space, comments and opening brackets. */
+export function leadingKeyword(text: string, from = 0): string {
+  let at = skipBlank(text, from);
+  while (text.charCodeAt(at) === 40) at = skipBlank(text, at + 1);
+  return wordAt(text, at);
+}
+
+/** Where the quoted piece that begins at `from` ends; `from` itself where none begins there. */
+function skipQuoted(text: string, from: number): number {
+  const char = text[from]!;
+  if (char === "'" || char === '"') {
+    const escapes = char === "'" && /[eE]/.test(text[from - 1] ?? '') && !isWord(text.charCodeAt(from - 2));
+    for (let at = from + 1; at < text.length; at++) {
+      if (escapes && text[at] === '\\') at++;
+      else if (text[at] === char) {
+        if (text[at + 1] !== char) return at + 1;
+        at++;
+      }
+    }
+    return text.length;
+  }
+  if (char === '$' && !isWord(text.charCodeAt(from - 1))) {
+    const tag = /^\$(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/.exec(text.slice(from, from + 70))?.[0];
+    if (tag === undefined) return from;
+    const end = text.indexOf(tag, from + tag.length);
+    return end < 0 ? text.length : end + tag.length;
+  }
+  return from;
+}
+
+/** Calls `visit` with the place where each statement of a text begins; stops where it returns true. */
+function eachStatement(text: string, visit: (from: number) => boolean): void {
+  let at = skipBlank(text, 0);
+  while (at < text.length) {
+    if (text[at] !== ';') {
+      if (visit(at)) return;
+      at = endOfStatement(text, at);
+    }
+    at = skipBlank(text, at + 1);
+  }
+}
+
+function endOfStatement(text: string, from: number): number {
+  let depth = 0;
+  for (let at = from; at < text.length; ) {
+    const blank = skipBlank(text, at);
+    const quoted = blank > at ? blank : skipQuoted(text, at);
+    if (quoted > at) {
+      at = quoted;
+      continue;
+    }
+    if (isWord(text.charCodeAt(at))) {
+      const word = wordAt(text, at);
+      // The body of a routine in standard SQL has semicolons of its own: BEGIN ATOMIC … END.
+      if (word === 'atomic') depth++;
+      else if (depth > 0 && word === 'case') depth++;
+      else if (depth > 0 && word === 'end') depth--;
+      at += word.length;
+      continue;
+    }
+    if (text[at] === ';' && depth === 0) return at;
+    at++;
+  }
+  return text.length;
+}
+
+/** Whether a text may hold more than one statement: a semicolon that isn't its last character. Errs on the safe side. */
+export function maybeSeveral(text: string): boolean {
+  const at = text.indexOf(';');
+  return at >= 0 && skipBlank(text, at + 1) < text.length;
+}
+
+const CONTROL = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i;
+
+/**
+ * The statement in `text` that begins or ends a transaction, such as `COMMIT` or `PREPARE TRANSACTION`; undefined where there
+ * is none. `ROLLBACK TO SAVEPOINT` isn't one, nor is a word in a string, a comment or a routine's body.
+ */
+export function transactionControl(text: string): string | undefined {
+  if (!CONTROL.test(text)) return undefined;
+  let found: string | undefined;
+  eachStatement(text, (from) => {
+    const word = wordAt(text, from);
+    const next = wordAt(text, skipBlank(text, from + word.length));
+    if (word === 'begin' || word === 'commit' || word === 'end' || word === 'abort') found = word.toUpperCase();
+    else if ((word === 'start' || word === 'prepare') && next === 'transaction') found = `${word} transaction`.toUpperCase();
+    else if (word === 'rollback' && !isRollbackTo(text, from + word.length)) found = 'ROLLBACK';
+    return found !== undefined;
+  });
+  return found;
+}
+
+/** ROLLBACK [WORK | TRANSACTION] TO … */
+function isRollbackTo(text: string, from: number): boolean {
+  let at = skipBlank(text, from);
+  let word = wordAt(text, at);
+  if (word === 'work' || word === 'transaction') {
+    at = skipBlank(text, at + word.length);
+    word = wordAt(text, at);
+  }
+  return word === 'to';
+}
