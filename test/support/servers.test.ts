@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import pg from 'pg';
+import { postgres, startPostgres } from './servers.ts';
+import { assert, suite } from './suite.ts';
+
+const test = suite('servers', { timeoutMs: 60_000 });
+const server = await postgres();
+
+async function query(url: string, text: string): Promise<any[]> {
+  const client = new pg.Client(url);
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+test('each database is empty, and of its own', async () => {
+  const [first, second] = await Promise.all([server.database(), server.database()]);
+  await query(first, 'CREATE TABLE t (i int)');
+  await assert.rejects(query(second, 'SELECT * FROM t'), { code: '42P01' });
+});
+
+test('a private server prepares transactions that survive SIGKILL', async () => {
+  const own = await startPostgres({ settings: { max_prepared_transactions: 7 } });
+  const url = await own.database('kill');
+  await query(url, 'CREATE TABLE t (i int)');
+  await query(url, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'x'");
+  const { pid, port } = own;
+  await own.kill('SIGKILL');
+  await assert.rejects(query(url, 'SELECT 1'));
+  await own.restart();
+  assert.is(own.port, port);
+  assert.is.not(own.pid, pid);
+  await query(url, "COMMIT PREPARED 'x'");
+  assert.equal(await query(url, 'SELECT * FROM t'), [{ i: 1 }]);
+  assert.equal(await query(url, 'SHOW max_prepared_transactions'), [{ max_prepared_transactions: '7' }]);
+  await own.stop();
+  assert.not.ok(existsSync(dirname(own.dataDir)));
+});
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGKILL'] as const) {
+  test(`${signal} of its owner leaves neither a server nor a folder`, async () => {
+    const { code, folder, pid } = await owner(`process.kill(process.pid, '${signal}'); setInterval(() => {}, 1000);`);
+    assert.not.ok(code === 0);
+    await assert.eventually(() => !existsSync(folder) && !isRunning(pid), 10_000);
+  });
+}
+
+test('an error of its owner, or its end, leaves neither a server nor a folder', async () => {
+  for (const end of [`throw new Error('expected');`, '', 'process.exit(3);']) {
+    const { folder, pid } = await owner(end);
+    assert.not.ok(existsSync(folder));
+    await assert.eventually(() => !isRunning(pid));
+  }
+});
+
+/** Runs a process that starts a server and then ends in the given way. */
+async function owner(end: string): Promise<{ code: number | null; folder: string; pid: number }> {
+  const module = join(import.meta.dirname, '../../examples/support/postgres.ts');
+  const source = `import { startEmbeddedPostgres } from ${JSON.stringify(module)};
+    const server = await startEmbeddedPostgres();
+    console.log(JSON.stringify({ folder: server.dataDir, pid: server.pid }));
+    ${end}`;
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  const { folder, pid } = JSON.parse(output) as { folder: string; pid: number };
+  return { code, folder: dirname(folder), pid };
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    // A zombie that nobody has reaped is not running either, and has no command line.
+    return process.kill(pid, 0) && hasCommandLine(pid);
+  } catch {
+    return false;
+  }
+}
+
+function hasCommandLine(pid: number): boolean {
+  return process.platform !== 'linux' || readFileSync(`/proc/${pid}/cmdline`, 'utf8') !== '';
+}
