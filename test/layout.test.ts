@@ -1,0 +1,88 @@
+// Keeps the directions: who may import whom, and who may ask for the time, for randomness and for timers.
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { assert, suite } from './support/suite.ts';
+
+const test = suite('layout');
+const root = join(import.meta.dirname, '..');
+
+type Source = { readonly path: string; readonly imports: readonly string[]; readonly code: string };
+
+/** Reads the files below a folder; relative imports are given as paths from the root. */
+function read(folder: string): Source[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.includes('.fixtures-'))
+    .map((name) => {
+      const path = join(folder, name).replaceAll('\\', '/');
+      const code = readFileSync(join(root, path), 'utf8').replaceAll(/\/\*[^]*?\*\/|(?<![:'"`])\/\/.*/g, '');
+      return { path, code, imports: importsOf(code).map((each) => fromRoot(path, each)) };
+    });
+}
+
+/** Static, dynamic and re-exporting, of values and of types, in code without comments. */
+function importsOf(code: string): string[] {
+  const pattern = /^\s*(?:import|export)\b[^'";]*?\bfrom\s*['"]([^'"]+)['"]|\bimport\s*\(?\s*['"]([^'"]+)['"]/gm;
+  return [...code.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? '');
+}
+
+function fromRoot(path: string, specifier: string): string {
+  if (!specifier.startsWith('.')) return specifier;
+  return relative(root, join(root, dirname(path), specifier)).replaceAll('\\', '/');
+}
+
+/** Fails with every import that is not allowed, so that one run shows them all. */
+function allowsOnly(sources: readonly Source[], allowed: (imported: string, source: Source) => boolean): void {
+  const wrong = sources.flatMap((source) =>
+    source.imports.filter((each) => !allowed(each, source)).map((each) => `${source.path} imports ${each}`),
+  );
+  assert.equal(wrong, []);
+}
+
+const coordinator = read('coordinator');
+const dataManagers = read('datamanagers');
+
+test('imports are found in all their forms', () => {
+  const code = `import a from 'a'; import 'b';\nimport type { c } from 'c';\nimport {\n  d,\n} from "d";\nexport * from 'e';
+    export type { f } from 'f';\nconst g = await import('g');\nconst h = 'from';`;
+  assert.equal(importsOf(code), ['a', 'b', 'c', 'd', 'e', 'f', 'g']);
+});
+
+test('the coordinator knows nothing but itself and Node', () => {
+  allowsOnly(coordinator, (each) => /^(node:|coordinator\/)/.test(each));
+});
+
+test('a data manager knows the coordinator, the shared SQL session and itself, and no other data manager', () => {
+  allowsOnly(dataManagers, (each, { path }) => {
+    const own = path.split('/').slice(0, 2).join('/');
+    return ['node:', 'coordinator/', 'datamanagers/sql/', `${own}/`, own].some((start) => each.startsWith(start));
+  });
+});
+
+test('no source imports a driver, not even its types', () => {
+  allowsOnly([...coordinator, ...dataManagers], (each) => /^(node:|coordinator\/|datamanagers\/)/.test(each));
+});
+
+test('nothing but test/support imports uvu', () => {
+  const everything = ['coordinator', 'datamanagers', 'test', 'examples', 'bench'].filter((each) =>
+    readdirSync(root).includes(each),
+  );
+  const sources = everything.flatMap(read).filter(({ path }) => !path.startsWith('test/support/'));
+  allowsOnly(sources, (each) => !/^uvu(\/|$)/.test(each));
+});
+
+test('the coordinator takes time and randomness from environment.ts alone, so that a simulator can own them', () => {
+  const ambient =
+    /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|randomUUID|randomBytes|performance\.now|hrtime)\b/g;
+  const found = coordinator
+    .filter(({ path }) => path !== 'coordinator/environment.ts')
+    .flatMap(({ path, code }) => [...code.matchAll(ambient)].map((match) => `${path} mentions ${match[0]}`));
+  assert.equal(found, []);
+});
+
+test('nothing sorts by locale, because an order that decides must be the same everywhere', () => {
+  const sources = [...coordinator, ...dataManagers].filter(({ code }) => code.includes('localeCompare'));
+  assert.equal(
+    sources.map(({ path }) => path),
+    [],
+  );
+});

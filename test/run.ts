@@ -1,0 +1,109 @@
+// Runs the test files, each as a process of its own, against servers that are started once.
+//
+//   node --import tsx test/run.ts [part of a path ...]
+import { spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, relative } from 'node:path';
+import { PostgresUnavailable } from '../examples/support/postgres-binaries.ts';
+import { readCount, summary, type Count } from './support/count.ts';
+import { connectPostgres, postgresVariables } from './support/servers.ts';
+
+const fileTimeoutMs = 5 * 60_000;
+const concurrency = Math.min(2, availableParallelism());
+const root = join(import.meta.dirname, '..');
+
+type Result = { readonly count: Count; readonly broken: string | undefined };
+
+function findFiles(filters: readonly string[]): string[] {
+  const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts') && !name.includes('.fixtures-'))
+    .map((name) => join('test', name))
+    .toSorted();
+  if (filters.length === 0) return files;
+  const normal = filters.map((filter) => relative(root, filter));
+  return files.filter((file) => [...filters, ...normal].some((filter) => filter !== '' && file.includes(filter)));
+}
+
+/** Starts what all files share, and returns how they find it. */
+async function startServers(): Promise<{ env: Record<string, string>; stop: () => Promise<void> }> {
+  try {
+    const server = await connectPostgres();
+    return { env: { [postgresVariables.url]: server.url }, stop: () => server.stop() };
+  } catch (error) {
+    if (!(error instanceof PostgresUnavailable)) throw error;
+    console.log(error.message);
+    return { env: { [postgresVariables.missing]: error.message }, stop: async () => {} };
+  }
+}
+
+async function runFile(file: string, env: Record<string, string>): Promise<Result> {
+  const start = performance.now();
+  const child = spawn(process.execPath, ['--import', 'tsx', join(root, file)], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const stopChild = (): void => void child.kill('SIGTERM');
+  process.once('exit', stopChild);
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    child.kill('SIGKILL');
+    // A grandchild that holds the pipes open must not keep this from ending.
+    child.stdout.destroy();
+    child.stderr.destroy();
+  }, fileTimeoutMs);
+  const code = await new Promise<number | NodeJS.Signals | null>((resolve) => {
+    child.once('close', (status, signal) => resolve(status ?? signal));
+  });
+  clearTimeout(timer);
+  process.off('exit', stopChild);
+
+  const counted = readCount(output);
+  const count = counted ?? { passed: 0, failed: 0, skipped: 0 };
+  const broken = timedOut
+    ? `killed after ${fileTimeoutMs} ms`
+    : counted === undefined
+      ? `ended (${code}) without a count`
+      : code !== 0 && count.failed === 0
+        ? `ended with ${code}, though no test failed`
+        : undefined;
+  if (broken !== undefined) count.failed++;
+  report(file, count, broken, output, performance.now() - start);
+  return { count, broken };
+}
+
+/** Prints what a failed file said in full, and of others what was skipped and why. */
+function report(file: string, count: Count, broken: string | undefined, output: string, durationMs: number): void {
+  const failed = count.failed > 0;
+  const why = broken === undefined ? '' : `: ${broken}`;
+  console.log(`${failed ? 'FAILED' : 'ok    '} ${file} (${summary(count)}, ${(durationMs / 1000).toFixed(1)} s)${why}`);
+  if (failed) console.log(output.trimEnd().replaceAll(/^/gm, '    '));
+  else for (const line of output.split('\n')) if (line.startsWith('SKIPPED')) console.log(`       ${line}`);
+}
+
+const files = findFiles(process.argv.slice(2));
+const total: Count = { passed: 0, failed: 0, skipped: 0 };
+if (files.length === 0) {
+  console.log('no test file matches');
+  total.failed++;
+} else {
+  const servers = await startServers();
+  const queue = [...files];
+  const worker = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const { count } = await runFile(file, servers.env);
+      total.passed += count.passed;
+      total.failed += count.failed;
+      total.skipped += count.skipped;
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  await servers.stop();
+}
+console.log(summary(total));
+process.exitCode = total.failed > 0 ? 1 : 0;
