@@ -131,12 +131,15 @@ export class Transaction {
 
   /**
    * The data manager that joined under `key`, usually a session; where there is none, joins what `factory` makes.
-   * @throws as {@link join} does.
+   * @throws as {@link join} does, ConfigurationError when `factory` is no function.
    */
   getOrJoin<D extends DataManager>(key: unknown, factory: (txn: this) => D): D {
     const index = this.owners.indexOf(key);
     if (index >= 0) return this.resources[index] as D;
     this.#refuseJoin();
+    if (typeof factory !== 'function') {
+      throw new ConfigurationError(`getOrJoin() takes a function that makes a data manager, not ${describe(factory)}`, { xid: this.id });
+    }
     const manager = factory(this);
     this.#join(manager, key);
     return manager;
@@ -150,7 +153,12 @@ export class Transaction {
 
   #join(manager: DataManager, key: unknown): void {
     this.#refuseJoin();
-    if (this.resources.includes(manager)) return;
+    const joined = this.resources.indexOf(manager);
+    if (joined >= 0) {
+      // One that joined by itself, in the factory of getOrJoin, is found under its key from now on.
+      this.owners[joined] ??= key;
+      return;
+    }
     const sortKey = checkedSortKey(manager);
     if (this.resources === NO_RESOURCES) {
       this.resources = [manager];
@@ -437,7 +445,7 @@ export class Transaction {
   }
 
   #refusal(what: string): TransactionError {
-    if (this.state === 'commit failed' && this.completion === undefined) return this.failedError();
+    if (this.state === 'commit failed' && this.completion === undefined && what !== 'doom') return this.failedError();
     if (this.state === 'doomed' && what === 'commit') return this.doomedError();
     const details = { xid: this.id };
     if (isFinished(this.state)) {
