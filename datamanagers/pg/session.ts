@@ -146,7 +146,10 @@ export class PgSession extends SqlSession<PgConnection> {
 
   /** A cursor or stream: sent when it is its turn, and through when it has been read or closed. */
   #submit<T extends PgSubmittable>(submittable: T): T {
-    const through = this.branch().perform((connection) => connection.submit(submittable), true);
+    const through = this.branch().perform(
+      (connection) => connection.submit(submittable),
+      () => stop(submittable),
+    );
     through.catch((error: Error) => {
       // It never reached the connection, which would have told it.
       const told = submittable as { handleError?: (error: Error) => void; destroy?: (error: Error) => void };
@@ -307,6 +310,13 @@ export class PgSession extends SqlSession<PgConnection> {
   override async rollbackPrepared(xid: Xid): Promise<void> {
     await endPrepared(this.#question(undefined), 'rollback', this.gidOf(xid.gid), undefined);
   }
+}
+
+/** Ends a cursor or stream that nobody reads any more. */
+function stop(submittable: PgSubmittable): void {
+  const { destroy, close } = submittable as { destroy?: () => void; close?: () => Promise<void> | void };
+  if (typeof destroy === 'function') destroy.call(submittable);
+  else if (typeof close === 'function') Promise.resolve(close.call(submittable)).catch(() => undefined);
 }
 
 /** The statement that begins a transaction with these options. */

@@ -13,10 +13,11 @@ import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote }
 import type { SqlConnection } from './connection.ts';
 import type { SqlSession } from './session.ts';
 
-/** Work on the connection, and whether it may stay open for as long as its reader likes (a cursor or stream). */
-export interface Work<C, T> {
-  (connection: C): Promise<T>;
-}
+/** Work on the connection. */
+export type Work<C, T> = (connection: C) => Promise<T>;
+
+/** How long a cursor or stream that is read to its end, or was told to stop, may take to be through, in milliseconds. */
+const STREAM_GRACE_MS = 1_000;
 
 interface Waiting {
   readonly start: () => void;
@@ -27,11 +28,12 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   readonly sortKey: string;
   readonly session: SqlSession<C>;
   readonly #txn: Transaction;
-  state: SessionState;
   keep: boolean;
+  #declared: SessionState;
   #connection: C | undefined = undefined;
   #busy = false;
-  #streaming = false;
+  /** Stops the cursor or stream under way, which may stay open for as long as its reader likes. */
+  #stop: (() => void) | undefined = undefined;
   #closed = false;
   #ended = false;
   #prepared: string | undefined = undefined;
@@ -46,10 +48,15 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   constructor(session: SqlSession<C>, txn: Transaction, state: SessionState, keep: boolean) {
     this.session = session;
     this.#txn = txn;
-    this.state = state;
+    this.#declared = state;
     this.keep = keep;
     // Behind all letters, as zope 139: whatever writes to the session from its own commit comes first.
     this.sortKey = `~sql:${session.name}`;
+  }
+
+  /** What was declared, and what is known to be written. */
+  get state(): SessionState {
+    return this.#declared === 'active' && this.session.detectWrites && this.#connection?.wrote === true ? 'changed' : this.#declared;
   }
 
   get recoverable(): SqlSession<C> {
@@ -67,45 +74,45 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   /** Whether there is anything to commit. What may have been written counts until the server has said that it wasn't. */
   get changed(): boolean {
     const connection = this.#connection;
-    if (connection === undefined || this.#ended || this.state === 'readonly') return false;
-    if (this.state === 'changed') return connection.open;
+    if (connection === undefined || this.#ended || this.#declared === 'readonly') return false;
+    if (this.#declared === 'changed') return connection.open;
     return this.session.detectWrites && (connection.wrote || connection.maybeWrote || connection.failed);
   }
 
   markChanged(): void {
-    if (this.state === 'readonly') {
+    if (this.#declared === 'readonly') {
       throw new TransactionStateError(
         `a session must not be read-only to be marked as changed; '${this.session.name}' is read-only in this transaction`,
         { resource: this.session.name, xid: this.#txn.id },
       );
     }
     if (this.#closed) throw this.#closedError();
-    this.state = 'changed';
+    this.#declared = 'changed';
   }
 
-  /** Runs `work` when everything asked for before is done. */
-  perform<T>(work: Work<C, T>, streaming = false): Promise<T> {
+  /** Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it. */
+  perform<T>(work: Work<C, T>, stop?: () => void): Promise<T> {
     if (this.#closed) return Promise.reject(this.#closedError());
     if (!this.#busy) {
       this.#busy = true;
-      return this.#run(work, streaming);
+      return this.#run(work, stop);
     }
     return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ start: () => resolve(this.#run(work, streaming)), refuse: reject });
+      this.#waiting.push({ start: () => resolve(this.#run(work, stop)), refuse: reject });
     });
   }
 
-  async #run<T>(work: Work<C, T>, streaming: boolean): Promise<T> {
+  async #run<T>(work: Work<C, T>, stop: (() => void) | undefined): Promise<T> {
     try {
       const connection = this.#connection ?? (await this.#connect());
       // The end may have begun while the connection was waited for.
       if (this.#closed) throw this.#closedError();
-      this.#streaming = streaming;
+      this.#stop = stop;
       return await work(connection);
     } catch (error) {
       throw this.#explain(error as Error);
     } finally {
-      this.#streaming = false;
+      this.#stop = undefined;
       this.#next();
     }
   }
@@ -141,7 +148,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     try {
       if (this.#cancelled !== undefined) throw this.#cancelled;
       const connection = await this.session.acquire(this.#txn, cancelled);
-      connection.start(this.session.beginText(this.#txn.options, this.state === 'readonly'));
+      connection.start(this.session.beginText(this.#txn.options, this.#declared === 'readonly'));
       this.#connection = connection;
       return connection;
     } finally {
@@ -172,20 +179,22 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   /** Learns whether there is anything to commit, where more than this one depends on it. */
   commit(txn: Transaction): Awaitable<void> {
     const connection = this.#connection;
-    if (this.#busy) return this.#refuseInFlight();
+    if (this.#busy) return this.#refuseInFlight(txn);
     if (connection === undefined) return undefined;
     if (connection.broken !== undefined && this.changed) throw connection.lost();
     if (connection.failed && this.changed) throw connection.silentRollback();
-    const unknown = this.state === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
+    const unknown = this.#declared === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
     // Alone, a COMMIT costs nothing where nothing was written; among others it would mean to prepare.
     if (!unknown || txn.resources.length === 1) return undefined;
     return connection.hasWritten().then(() => undefined);
   }
 
-  async #refuseInFlight(): Promise<never> {
-    if (!this.#streaming) await this.#whenIdle();
+  async #refuseInFlight(txn: Transaction): Promise<void> {
+    // A stream that was read to its end is through in a moment; a cursor that was left open never is.
+    if (this.#stop !== undefined && (await this.#idleWithin(STREAM_GRACE_MS))) return this.commit(txn);
+    if (this.#stop === undefined) await this.#whenIdle();
     throw new ConcurrentUseError(
-      `every statement must be awaited before its transaction commits; one on '${this.session.name}' was still under way, so nothing is committed`,
+      `every statement must be awaited, and every cursor closed, before its transaction commits; one on '${this.session.name}' was still under way, so nothing is committed`,
       { resource: this.session.name, xid: this.#txn.id, phase: 'commit' },
     );
   }
@@ -206,7 +215,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   }
 
   async #commitOnePhase(connection: C): Promise<void> {
-    if (this.state === 'changed' || connection.wrote) await connection.learnXid();
+    if (this.state === 'changed') await connection.learnXid();
     this.#committing = true;
     try {
       await connection.commit();
@@ -261,8 +270,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   async #end(): Promise<void> {
     this.#closed = true;
     if (this.#busy) {
-      // Nobody says when a cursor is read to its end.
-      if (this.#streaming) this.#connection?.destroy(this.#closedError());
+      if (this.#stop !== undefined) await this.#stopStream(this.#stop);
       await this.#whenIdle();
     }
     const connection = this.#connection;
@@ -275,10 +283,28 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
       if (this.#prepared !== undefined) await this.session.finishPrepared(connection, 'rollback', this.#prepared);
       else await connection.rollback();
       // Gone with its transaction, and nobody was told.
-      if (connection.broken !== undefined && !this.#told && !this.#streaming) throw connection.lost();
+      if (connection.broken !== undefined && !this.#told) throw connection.lost();
     } finally {
       this.#release();
     }
+  }
+
+  async #stopStream(stop: () => void): Promise<void> {
+    stop();
+    if (await this.#idleWithin(STREAM_GRACE_MS)) return;
+    this.#told = true;
+    this.#connection?.destroy(this.#closedError());
+  }
+
+  /** Waits until nothing is under way; false when that took longer. */
+  async #idleWithin(timeoutMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const idle = await Promise.race([this.#whenIdle().then(() => true), tooLong]);
+    clearTimeout(timer);
+    return idle;
   }
 
   #whenIdle(): Promise<void> {
@@ -302,12 +328,12 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
 
   async savepoint(): Promise<DataManagerSavepoint> {
     const name = `unanimous_${++this.#savepoints}`;
-    const state = this.state;
+    const declared = this.#declared;
     const written = await this.perform((connection) => connection.savepoint(name));
     return {
       rollback: async () => {
         await this.perform((connection) => connection.rollbackTo(name, written));
-        this.state = state;
+        this.#declared = declared;
       },
     };
   }
