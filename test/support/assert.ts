@@ -2,7 +2,7 @@
 import * as base from 'uvu/assert';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-type ErrorClass = abstract new (...args: never[]) => Error;
+type ErrorClass<E extends Error = Error> = abstract new (...args: never[]) => E;
 type ErrorProperties = { readonly [key: string]: unknown };
 type ErrorPredicate = (error: unknown) => boolean;
 
@@ -10,11 +10,11 @@ type ErrorPredicate = (error: unknown) => boolean;
 export type ExpectedError = ErrorClass | ErrorProperties | ErrorPredicate;
 
 /** Asserts that something rejects, and returns what it rejected with. */
-async function rejects(
+async function rejects<E extends Error>(
   action: PromiseLike<unknown> | (() => unknown),
-  expected?: ErrorClass,
+  expected: ErrorClass<E>,
   message?: string,
-): Promise<Error>;
+): Promise<E>;
 async function rejects(
   action: PromiseLike<unknown> | (() => unknown),
   expected?: ExpectedError,
@@ -45,7 +45,7 @@ function check(error: unknown, expected: ExpectedError, message: string): void {
   if (isErrorClass(expected)) {
     if (!(error instanceof expected)) throw unexpected(error, `${message}: expected ${expected.name}`);
   } else if (typeof expected === 'function') {
-    if (!(expected as ErrorPredicate)(error)) throw unexpected(error, message);
+    if (!expected(error)) throw unexpected(error, message);
   } else {
     for (const [key, value] of Object.entries(expected)) {
       base.equal((error as ErrorProperties | undefined)?.[key], value, `${message}: ${key} of ${describe(error)}`);

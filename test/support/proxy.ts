@@ -98,7 +98,7 @@ export class TcpProxy {
 
   /** Cuts all open links. */
   cut(): void {
-    for (const link of [...this.links]) link.cut();
+    for (const link of this.links) link.cut();
   }
 
   async close(): Promise<void> {

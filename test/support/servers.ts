@@ -7,11 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import pg from 'pg';
 import { PostgresUnavailable } from '../../examples/support/postgres-binaries.ts';
-import {
-  startEmbeddedPostgres,
-  type EmbeddedPostgres,
-  type PostgresOptions,
-} from '../../examples/support/postgres.ts';
+import { startEmbeddedPostgres, type EmbeddedPostgres, type PostgresOptions } from '../../examples/support/postgres.ts';
 
 /** A server that this file shares with others, and must not disturb. */
 export type SharedPostgres = {
@@ -128,7 +124,9 @@ async function checkSettings(url: string): Promise<void> {
     const { rows } = await client.query<{ setting: string }>('SHOW max_prepared_transactions');
     const value = Number(Object.values(rows[0] ?? {})[0]);
     if (value < 20) {
-      throw new Error(`${postgresVariables.url} must allow 20 prepared transactions: max_prepared_transactions=${value}`);
+      throw new Error(
+        `${postgresVariables.url} must allow 20 prepared transactions: max_prepared_transactions=${value}`,
+      );
     }
   });
 }

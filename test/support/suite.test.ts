@@ -62,8 +62,7 @@ test('a good file passes, whatever it awaits at its top level', () =>
     { passed: 3, failed: 0, skipped: 0 },
   ));
 
-test('a failing test fails the file', () =>
-  breaks(`${good} test('bad', () => assert.is(1, 2));`, /FAIL[^]*bad/));
+test('a failing test fails the file', () => breaks(`${good} test('bad', () => assert.is(1, 2));`, /FAIL[^]*bad/));
 
 test('a rejection with something that is no Error fails the test', () =>
   breaks(`${good} test('bad', () => Promise.reject(undefined));`, /rejected with undefined/));
