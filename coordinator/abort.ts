@@ -50,7 +50,7 @@ export async function abortTransaction(txn: Transaction): Promise<void> {
   if (txn.hooks !== undefined) {
     const called = callReportingHooks(txn, txn.hooks.list('afterAbort'), []);
     if (called !== undefined) await called;
-    txn.hooks = undefined;
   }
+  txn.dropHooks();
   if (first !== undefined) throw first;
 }

@@ -105,15 +105,10 @@ async function completeSlowly(txn: Transaction, committed: boolean): Promise<voi
 }
 
 function callAfterCommitHooks(txn: Transaction, committed: boolean): Awaitable<void> {
-  if (txn.hooks === undefined) return undefined;
-  const called = callReportingHooks(txn, txn.hooks.list('afterCommit'), [committed]);
-  if (called === undefined) {
-    txn.hooks = undefined;
-    return undefined;
-  }
-  return called.then(() => {
-    txn.hooks = undefined;
-  });
+  const called = txn.hooks === undefined ? undefined : callReportingHooks(txn, txn.hooks.list('afterCommit'), [committed]);
+  if (called !== undefined) return called.then(() => txn.dropHooks());
+  txn.dropHooks();
+  return undefined;
 }
 
 /** The outcome isn't known everywhere: nothing more is called, and nothing may be repeated. */

@@ -8,6 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TransactionClosed } from './errors.ts';
 import { type ManagerOptions, TransactionManager, noTransaction } from './manager.ts';
+import type { NestedFrame } from './run-joined.ts';
 import { Synchronizers } from './synchronizers.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -17,9 +18,13 @@ export class Scope {
   /** The transaction that was begun in this chain; undefined where none was since the context was opened. */
   readonly txn: Transaction | undefined;
 
-  constructor(manager: ContextManager, txn: Transaction | undefined) {
+  /** The nested run of it that this chain is in. */
+  readonly frame: NestedFrame | undefined;
+
+  constructor(manager: ContextManager, txn: Transaction | undefined, frame?: NestedFrame) {
     this.manager = manager;
     this.txn = txn;
+    this.frame = frame;
   }
 
   /** The transaction that code in this chain works in; undefined where there is none or it is over. */

@@ -6,7 +6,7 @@ import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction } from './manager.ts';
 import { aDelay, aString, checkOptions, oneOf } from './options.ts';
 import { type Attempt, attemptsOf, runOptionRules, runOwned } from './run.ts';
-import { runJoined, runNested } from './run-joined.ts';
+import { type NestedFrame, checkFrame, runJoined, runNested } from './run-joined.ts';
 import type { Savepoint } from './savepoint.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
@@ -142,6 +142,16 @@ export class TransactionCoordinator {
     return this.#scope().get();
   }
 
+  /**
+   * The current transaction, for a data manager of the calling code to work in now.
+   * @throws as {@link get} does, and ConcurrentUseError while a nested run is open that the calling code isn't in.
+   */
+  enlist(): Transaction {
+    const txn = this.get();
+    checkFrame(txn, this.#storage.getStore()!.frame);
+    return txn;
+  }
+
   /** Commits the current transaction; see {@link Transaction.commit}. */
   commit(): Promise<void> {
     try {
@@ -170,9 +180,9 @@ export class TransactionCoordinator {
     return this.get().isDoomed();
   }
 
-  /** Makes a savepoint of the current transaction; see {@link Transaction.savepoint}. */
+  /** Makes a savepoint of the current transaction; see {@link Transaction.savepoint}. @throws as {@link enlist} does. */
   async savepoint(optimistic = false): Promise<Savepoint> {
-    return this.get().savepoint(optimistic);
+    return this.enlist().savepoint(optimistic);
   }
 
   /**
@@ -197,7 +207,7 @@ export class TransactionCoordinator {
       case 'requires-new':
         return this.#runOwn(inside, own);
       case 'nested':
-        return current === undefined ? this.#runOwn(inside, own) : runNested(current, inside, own);
+        return current === undefined ? this.#runOwn(inside, own) : this.#runNested(current, inside, own);
       case 'mandatory':
         return runJoined(this.get(), inside, own);
       case 'supports':
@@ -211,6 +221,15 @@ export class TransactionCoordinator {
           { xid: current.id },
         );
     }
+  }
+
+  #runNested<T>(txn: Transaction, fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
+    const { manager, frame } = this.#storage.getStore()!;
+    const place = {
+      frame,
+      inside: <R>(inner: NestedFrame, body: () => R): R => this.#storage.run(new Scope(manager, txn, inner), body),
+    };
+    return runNested(txn, place, fn, options);
   }
 
   #runOwn<T>(fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {

@@ -146,6 +146,11 @@ export class TransactionManager {
     return this.#start(NO_OPTIONS);
   }
 
+  /** The current transaction, for a data manager of the calling code to work in now. @throws as {@link get} does. */
+  enlist(): Transaction {
+    return this.get();
+  }
+
   /** Commits the current transaction; see {@link Transaction.commit}. */
   async commit(): Promise<void> {
     return this.get().commit();

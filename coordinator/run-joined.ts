@@ -1,5 +1,5 @@
 /** Running a function inside a transaction that somebody else began. */
-import { ConfigurationError, suppress, toError } from './errors.ts';
+import { ConcurrentUseError, ConfigurationError, DoomedTransaction, TransactionClosed, suppress, toError } from './errors.ts';
 import { Deadline } from './deadline.ts';
 import type { Transaction } from './transaction.ts';
 import type { Awaitable, RunOptions } from './types.ts';
@@ -18,32 +18,94 @@ export async function runJoined<T>(
   try {
     return await (deadline === undefined ? fn(txn) : deadline.race(fn(txn)));
   } catch (thrown) {
-    if (txn.status === 'active' && !txn.ending) txn.doom(toError(thrown));
+    // Inside of a nested run its rollback undoes the damage; else only the rollback of all does.
+    if (txn.innermost !== undefined) txn.innermost.failure ??= toError(thrown);
+    else if (txn.status === 'active' && !txn.ending) txn.doom(toError(thrown));
     throw thrown;
   } finally {
     deadline?.clear();
   }
 }
 
-/** Takes part behind a savepoint: an error that leaves the function undoes what it did, and nothing else. */
+/**
+ * A part of a transaction behind a savepoint of its own. The open ones form a stack: while one is open, only code inside of it
+ * may work in the transaction, lest its rollback takes a sibling's work along.
+ */
+export interface NestedFrame {
+  readonly parent: NestedFrame | undefined;
+  closed: boolean;
+  /** The error that left a function which took part in it: only its rollback is left. */
+  failure: Error | undefined;
+}
+
+/** The calling code's place in the transaction, and how to call a function in another one. */
+export interface Place {
+  readonly frame: NestedFrame | undefined;
+  readonly inside: <R>(frame: NestedFrame, fn: () => R) => R;
+}
+
+/**
+ * Takes part behind a savepoint: an error that leaves the function undoes what it did, and nothing else. Siblings take turns.
+ */
 export async function runNested<T>(
   txn: Transaction,
+  place: Place,
   fn: (txn: Transaction) => Awaitable<T>,
   options: RunOptions,
 ): Promise<T> {
   refuseConflicts(txn, options);
-  const savepoint = await txn.savepoint();
-  const deadline = deadlineOf(txn, options);
+  const { frame: parent } = place;
+  while (txn.innermost !== parent) {
+    if (parent?.closed === true) throw frameClosed(txn);
+    await new Promise<void>((resolve) => txn.frameWaiters.push(resolve));
+  }
+  const frame: NestedFrame = { parent, closed: false, failure: undefined };
+  txn.innermost = frame;
+  let deadline: Deadline | undefined;
   try {
-    return await (deadline === undefined ? fn(txn) : deadline.race(fn(txn)));
-  } catch (thrown) {
-    if (savepoint.valid) {
-      await savepoint.rollback().catch((failure: unknown) => void suppress(toError(thrown), failure));
+    const savepoint = await txn.savepoint();
+    deadline = deadlineOf(txn, options);
+    try {
+      const work = place.inside(frame, () => fn(txn));
+      const value = await (deadline === undefined ? work : deadline.race(work));
+      if (frame.failure !== undefined) throw doomedFrame(txn, frame.failure);
+      return value;
+    } catch (thrown) {
+      if (savepoint.valid) {
+        await savepoint.rollback().catch((failure: unknown) => void suppress(toError(thrown), failure));
+      }
+      throw thrown;
     }
-    throw thrown;
   } finally {
     deadline?.clear();
+    frame.closed = true;
+    txn.innermost = parent;
+    for (const wake of txn.frameWaiters.splice(0)) wake();
   }
+}
+
+/** @throws unless code in `frame` may work in the transaction now. */
+export function checkFrame(txn: Transaction, frame: NestedFrame | undefined): void {
+  if (txn.innermost === frame) return;
+  if (frame?.closed === true) throw frameClosed(txn);
+  throw new ConcurrentUseError(
+    'while a nested run is open, only what it calls may work in its transaction: a rollback to its savepoint would take the rest along; await it first',
+    { xid: txn.id, phase: 'work' },
+  );
+}
+
+function doomedFrame(txn: Transaction, cause: Error): DoomedTransaction {
+  return new DoomedTransaction(
+    `a nested run can end well when everything in it did; a function that took part in it threw (${cause.message}), so the nested run is rolled back`,
+    { cause, xid: txn.id },
+  );
+}
+
+function frameClosed(txn: Transaction): TransactionClosed {
+  return new TransactionClosed(
+    'work in a nested run must be done before the run ends; the one that this was started in has ended, with its savepoint',
+    { xid: txn.id, phase: 'work' },
+  );
 }
 
 function deadlineOf(txn: Transaction, { timeoutMs, signal }: RunOptions): Deadline | undefined {

@@ -8,7 +8,7 @@ const initialState = oneOf('active', 'changed', 'readonly');
 const aCoordinator: Rule = {
   requires: 'a TransactionCoordinator or a TransactionManager',
   accepts: (value) =>
-    typeof value === 'object' && value !== null && typeof (value as { get?: unknown }).get === 'function',
+    typeof value === 'object' && value !== null && typeof (value as { enlist?: unknown }).enlist === 'function',
 };
 
 const registerRules: Record<keyof RegisterOptions, Rule> = {

@@ -16,6 +16,7 @@ import {
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
 import { reportWarning } from './report.ts';
+import type { NestedFrame } from './run-joined.ts';
 import { type Savepoint, makeSavepoint } from './savepoint.ts';
 import { type Status, isFinished, mayFollow } from './status.ts';
 import type {
@@ -52,6 +53,7 @@ export class Transaction {
   /** @internal The sort key of each resource. */ sortKeys: string[] = NO_NAMES as string[];
   /** @internal Under which key each resource was joined by {@link getOrJoin}. */ owners: unknown[] = NO_RESOURCES as unknown[];
   /** @internal */ hooks: Hooks | undefined = undefined;
+  /** @internal True once its last hook was called. */ hooksCalled = false;
   /** @internal Why it can't be committed: the error of the step that failed. */ failure: Error | undefined = undefined;
   /** @internal Why it was doomed, where there is a reason. */ doomReason: Error | undefined = undefined;
   /** @internal */ deadline: Deadline | undefined = undefined;
@@ -59,6 +61,8 @@ export class Transaction {
   way: CommitWay | undefined = undefined;
   /** @internal */ pendingFinish: readonly string[] = NO_NAMES;
   /** @internal True once the outcome can't be changed any more. */ decided = false;
+  /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
+  #frameWaiters: (() => void)[] | undefined = undefined;
   #savepoints: Savepoint[] | undefined = undefined;
   #data: Map<unknown, unknown> | undefined = undefined;
   #id: string | undefined = undefined;
@@ -326,9 +330,9 @@ export class Transaction {
   }
 
   #addHook(kind: HookKind, hook: (...args: never[]) => unknown, args: unknown[]): void {
-    // A hook that runs after the end may add to its own pass (zope 90).
-    const passUnderWay = this.hooks !== undefined && kind === (this.state === 'aborted' ? 'afterAbort' : 'afterCommit');
-    if (!passUnderWay) this.#refuseFinished('hook into');
+    // Until the hooks after the end have been called, one of them or afterCompletion may add another (zope 90).
+    const stillToCall = !this.hooksCalled && kind === (this.state === 'aborted' ? 'afterAbort' : 'afterCommit');
+    if (!stillToCall) this.#refuseFinished('hook into');
     if (typeof hook !== 'function') {
       throw new ConfigurationError(`a hook must be a function, not ${describe(hook)}`, { xid: this.id });
     }
@@ -397,6 +401,17 @@ export class Transaction {
   nameOf(manager: DataManager): string {
     const name = manager.recoverable?.name;
     return name ?? this.sortKeys[this.resources.indexOf(manager)] ?? 'unknown';
+  }
+
+  /** @internal All hooks that are to be called have been. */
+  dropHooks(): void {
+    this.hooks = undefined;
+    this.hooksCalled = true;
+  }
+
+  /** @internal Nested runs that wait for their turn. */
+  get frameWaiters(): (() => void)[] {
+    return (this.#frameWaiters ??= []);
   }
 
   /** @internal */

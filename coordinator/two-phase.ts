@@ -31,7 +31,7 @@ export class TwoPhaseCommit {
   #voted = 0;
   /** Those whose read-only vote has released them. */
   #released: Set<DataManager> | undefined = undefined;
-  #failures: { resource: string; error: Error }[] | undefined = undefined;
+  #failures: { manager: DataManager; error: Error }[] | undefined = undefined;
 
   constructor(txn: Transaction) {
     this.#txn = txn;
@@ -91,8 +91,7 @@ export class TwoPhaseCommit {
 
   /** The one told last to finish has failed; the others are finished all the same. */
   failedToFinish(thrown: unknown): void {
-    const resource = this.#txn.nameOf(this.#order[this.#called - 1]!);
-    (this.#failures ??= []).push({ resource, error: toError(thrown) });
+    (this.#failures ??= []).push({ manager: this.#order[this.#called - 1]!, error: toError(thrown) });
   }
 
   /** The error of a commit in which somebody didn't finish; undefined where all did. */
@@ -100,8 +99,11 @@ export class TwoPhaseCommit {
     const failures = this.#failures;
     if (failures === undefined) return undefined;
     const txn = this.#txn;
-    const unfinished = failures.map(({ resource }) => resource);
-    const finished = this.#order.map((manager) => txn.nameOf(manager)).filter((name) => !unfinished.includes(name));
+    const failed = failures.map(({ manager }) => manager);
+    const unfinished = failed.map((manager) => txn.nameOf(manager));
+    const finished = this.#order
+      .filter((manager) => !failed.includes(manager) && !this.#released?.has(manager))
+      .map((manager) => txn.nameOf(manager));
     const first = failures[0]!.error;
     const error = new InDoubtError(
       `every resource must finish once all have voted yes; ${list(unfinished)} did not (${first.message}), ${list(finished)} did; ` +

@@ -258,8 +258,12 @@ export interface RegisterOptions {
 
 /** What a session needs of a coordinator or manager: the transaction to join. */
 export interface SessionCoordinator {
-  /** @throws NoTransaction where there is none, TransactionClosed where it is over. */
-  get(): Transaction;
+  /**
+   * The transaction to work in now.
+   * @throws NoTransaction where there is none, TransactionClosed where it is over, ConcurrentUseError where it isn't the turn of
+   * the calling code.
+   */
+  enlist(): Transaction;
   /** The current transaction, or undefined. */
   readonly current: Transaction | undefined;
   /** What outlives the transactions of this context; undefined outside of any. */

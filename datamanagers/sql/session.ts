@@ -74,7 +74,7 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
 
   /** The part of this session in the current transaction; joins it where it hasn't. */
   protected branch(options: JoinOptions = {}): SqlBranch<C> {
-    const txn = this.#coordinator.get();
+    const txn = this.#coordinator.enlist();
     const joined = txn.joined(this);
     if (joined !== undefined) return joined as SqlBranch<C>;
     if (txn.status !== 'active' && txn.status !== 'doomed' && txn.status !== 'commit failed') {
