@@ -26,6 +26,11 @@ export class Deadline {
     }
   }
 
+  /** The error with which it has passed; undefined while it hasn't. */
+  get passed(): Error | undefined {
+    return this.#passed;
+  }
+
   /** Answers as `work` does, unless the deadline passes first: then rejects with its error. */
   race<T>(work: PromiseLike<T> | T): Promise<T> {
     return new Promise<T>((resolve, reject) => {

@@ -20,6 +20,8 @@ export class PgConnection implements SqlConnection {
   #begin: string | undefined = undefined;
   #open = false;
   #uncertain = false;
+  /** An end has failed: the connection isn't trusted with another transaction. */
+  #spoiled = false;
   #xid: string | undefined = undefined;
   #cancelling: Promise<void> | undefined = undefined;
   /** Why the connection can't be used any more. */
@@ -31,8 +33,12 @@ export class PgConnection implements SqlConnection {
   /** Something was done that may have written without its showing. */
   maybeWrote = false;
 
-  constructor(name: string, pool: PgPool, client: PgClient) {
+  /** How long the server may take to answer what ends a transaction, in milliseconds. */
+  readonly #endTimeoutMs: number;
+
+  constructor(name: string, pool: PgPool, client: PgClient, endTimeoutMs: number) {
     this.name = name;
+    this.#endTimeoutMs = endTimeoutMs;
     this.#pool = pool;
     this.#client = client;
     this.#Flight = flightClass((client.constructor as PgClientClass).Query);
@@ -262,8 +268,9 @@ export class PgConnection implements SqlConnection {
     this.#uncertain = true;
     let result: PgResult;
     try {
-      result = lastResult(await this.#fly(new this.#Flight(text)));
+      result = lastResult(await this.#flyInTime(text));
     } catch (error) {
+      this.#spoiled = true;
       // An error that the server sent, while the connection stands, is a reply.
       if (this.broken === undefined) {
         this.#uncertain = false;
@@ -274,12 +281,26 @@ export class PgConnection implements SqlConnection {
     this.#uncertain = false;
     this.#open = false;
     // A failed transaction is rolled back by COMMIT and PREPARE TRANSACTION without an error: only the tag says so.
-    if (result.command !== expected) throw this.silentRollback();
+    if (result.command !== expected) {
+      this.#spoiled = true;
+      throw this.silentRollback();
+    }
+  }
+
+  /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
+  async #flyInTime(text: string): Promise<PgResult> {
+    const ms = this.#endTimeoutMs;
+    const timer = setTimeout(() => this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)), ms);
+    try {
+      return await this.#fly(new this.#Flight(text));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Ends a prepared transaction from this connection. */
   async endPrepared(verb: 'commit' | 'rollback', gid: string): Promise<void> {
-    await this.#fly(new this.#Flight(`${verb} prepared ${literal(gid)}`));
+    await this.#flyInTime(`${verb} prepared ${literal(gid)}`);
   }
 
   /** Rolls back what is open; nothing where no statement was sent. */
@@ -287,7 +308,7 @@ export class PgConnection implements SqlConnection {
     if (this.#cancelling !== undefined) await this.#cancelling;
     this.#begin = undefined;
     if (!this.#open || this.broken !== undefined) return;
-    await this.#fly(new this.#Flight('rollback'));
+    await this.#flyInTime('rollback');
     this.#open = false;
   }
 
@@ -304,21 +325,19 @@ export class PgConnection implements SqlConnection {
       .finally(() => clearTimeout(late));
   }
 
-  /** Whether a cancel was sent: the connection must not go back to the pool, lest the cancel hit whoever has it next. */
-  get isCancelled(): boolean {
-    return this.#cancelling !== undefined;
-  }
-
   /** Cuts the connection. The server rolls back when it notices. */
   destroy(reason: Error): void {
     this.broken ??= reason;
     this.#client.connection.stream.destroy(reason);
   }
 
-  /** Gives the connection back; where it isn't idle and clean, it is closed instead. */
+  /**
+   * Gives the connection back. Where it isn't idle and clean, its end has failed, or a cancel was sent that might hit whoever has it
+   * next, it is closed instead.
+   */
   release(): void {
     const unusable = this.broken ?? (this.#open || this.#uncertain ? new Error('a transaction may be open') : undefined);
-    this.#client.release(unusable ?? this.isCancelled);
+    this.#client.release(unusable ?? (this.#spoiled || this.#cancelling !== undefined));
     this.#client.removeListener('error', this.#onError);
   }
 

@@ -34,6 +34,11 @@ export interface PgSessionOptions {
   /** How long to wait for a connection of the pool, in milliseconds; default 10,000. */
   acquireTimeoutMs?: number | undefined;
   /**
+   * How long the server may take to answer COMMIT, ROLLBACK, PREPARE TRANSACTION or COMMIT PREPARED before the connection is cut and
+   * the outcome is looked for over another one, in milliseconds; default 30,000.
+   */
+  endTimeoutMs?: number | undefined;
+  /**
    * How long to go on finding out how a transaction ended whose reply was lost, and finishing what was prepared, in milliseconds;
    * default 10,000.
    */
@@ -45,10 +50,12 @@ type Callback<R> = (error: Error | undefined, result: R) => void;
 const optionRules: Record<keyof PgSessionOptions, Rule> = {
   name: aString,
   acquireTimeoutMs: aDelay,
+  endTimeoutMs: aDelay,
   resolveTimeoutMs: aDelay,
 };
 
 const DEFAULT_TIMEOUT_MS = 10_000;
+const DEFAULT_END_TIMEOUT_MS = 30_000;
 const DISABLED = '55000';
 
 /**
@@ -66,6 +73,7 @@ const RETRYABLE = new Set(['55P03', '57P01', '57P02', '57P03', '25P03', '25P04']
 export class PgSession extends SqlSession<PgConnection> {
   readonly #pool: PgPool;
   readonly #acquireTimeoutMs: number;
+  readonly #endTimeoutMs: number;
   readonly #resolveTimeoutMs: number;
   #checked: Promise<void> | undefined = undefined;
 
@@ -79,6 +87,7 @@ export class PgSession extends SqlSession<PgConnection> {
     checkPool(pool);
     this.#pool = pool;
     this.#acquireTimeoutMs = options.acquireTimeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#endTimeoutMs = options.endTimeoutMs ?? DEFAULT_END_TIMEOUT_MS;
     this.#resolveTimeoutMs = options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
 
@@ -210,7 +219,7 @@ export class PgSession extends SqlSession<PgConnection> {
         }).catch((error: Error) => {
           throw this.#explainConnect(error);
         });
-    return new PgConnection(this.name, pool, client);
+    return new PgConnection(this.name, pool, client, this.#endTimeoutMs);
   }
 
   #checkOnce(): Promise<void> {

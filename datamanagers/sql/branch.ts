@@ -93,6 +93,8 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   /** Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it. */
   perform<T>(work: Work<C, T>, stop?: () => void): Promise<T> {
     if (this.#closed) return Promise.reject(this.#closedError());
+    const passed = this.#cancelled ?? this.#txn.deadline?.passed;
+    if (passed !== undefined) return Promise.reject(passed);
     if (!this.#busy) {
       this.#busy = true;
       return this.#run(work, stop);
