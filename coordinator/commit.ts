@@ -16,6 +16,7 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
     if (prepared !== undefined) await prepared;
     // A hook, a synchronizer or the deadline may have doomed it meanwhile.
     if (txn.state === 'doomed') throw txn.doomedError();
+    if (txn.savepointsUnderWay > 0) throw txn.concurrentUse();
   } catch (thrown) {
     const error = toError(thrown);
     // The phases never began, so this is an abort rather than a tpcAbort (departure from zope 80, 94).
@@ -23,6 +24,8 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
     return fail(txn, error);
   }
 
+  // Those that a hook has made, too.
+  txn.invalidateSavepoints();
   txn.transition('committing');
   if (txn.resources.length === 0) {
     txn.way = 'read-only';

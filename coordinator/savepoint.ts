@@ -1,5 +1,5 @@
 /** Savepoints over all joined data managers (zope 114-128). */
-import { InvalidSavepointRollbackError, SavepointsUnsupportedError, TransactionFailedError, toError } from './errors.ts';
+import { InvalidSavepointRollbackError, SavepointsUnsupportedError, toError } from './errors.ts';
 import type { HookCounts } from './hooks.ts';
 import { cleanUp } from './cleanup.ts';
 import { isThenable } from './thenable.ts';
@@ -45,17 +45,21 @@ export class Savepoint {
       );
     }
     txn.invalidateSavepointsAfter(this);
+    txn.savepointsUnderWay++;
     try {
       for (const part of this.#parts.slice()) {
         const answer = part.made === undefined ? this.#leave(part.manager) : part.made.rollback();
         if (isThenable(answer)) await answer;
+        txn.requireOpen('roll back in');
       }
       txn.hooks?.truncate(this.#hooks);
     } catch (thrown) {
       this.#valid = false;
       const error = toError(thrown);
-      txn.fail(error);
+      if (isOpen(txn)) txn.fail(error);
       throw error;
+    } finally {
+      txn.savepointsUnderWay--;
     }
   }
 
@@ -85,11 +89,17 @@ export class Savepoint {
   }
 }
 
+/** False once it has failed or ends, which may be while a data manager answers: whoever did that has undone everything. */
+function isOpen(txn: Transaction): boolean {
+  return txn.status === 'active' || txn.status === 'doomed';
+}
+
 /** Makes a savepoint of every joined data manager; an error fails the transaction and cleans up all (zope 115, 116). */
 export async function makeSavepoint(txn: Transaction, optimistic: boolean): Promise<Savepoint> {
   const savepoint = new Savepoint(txn);
   // Known before it is complete: a data manager that joins while another one answers is one that joined later.
   txn.addSavepoint(savepoint);
+  txn.savepointsUnderWay++;
   try {
     for (const manager of txn.resources.slice()) {
       if (typeof manager.savepoint === 'function') {
@@ -100,14 +110,18 @@ export async function makeSavepoint(txn: Transaction, optimistic: boolean): Prom
       } else {
         throw unsupported(txn, manager, 'make a savepoint', 'ask for an optimistic one, savepoint(true), where it will not be rolled back');
       }
+      txn.requireOpen('make a savepoint of');
     }
-    if (txn.status === 'commit failed') throw txn.failedError();
   } catch (thrown) {
     const error = toError(thrown);
-    if (error instanceof TransactionFailedError && error === txn.failure) throw error;
-    await cleanUp(txn, txn.resources, undefined, error);
-    txn.fail(error);
+    if (isOpen(txn)) {
+      // Failed before it is cleaned up, so that nothing joins or commits meanwhile.
+      txn.fail(error);
+      await cleanUp(txn, txn.resources, undefined, error);
+    }
     throw error;
+  } finally {
+    txn.savepointsUnderWay--;
   }
   return savepoint;
 }

@@ -3,6 +3,7 @@ import { abortTransaction } from './abort.ts';
 import { commitTransaction } from './commit.ts';
 import type { Deadline } from './deadline.ts';
 import {
+  ConcurrentUseError,
   ConfigurationError,
   DoomedTransaction,
   TransactionClosed,
@@ -62,6 +63,7 @@ export class Transaction {
   way: CommitWay | undefined = undefined;
   /** @internal */ pendingFinish: readonly string[] = NO_NAMES;
   /** @internal True once the outcome can't be changed any more. */ decided = false;
+  /** @internal How many savepoints are being made or rolled back. */ savepointsUnderWay = 0;
   /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
   #frameWaiters: (() => void)[] | undefined = undefined;
   #savepoints: Savepoint[] | undefined = undefined;
@@ -198,6 +200,7 @@ export class Transaction {
   /**
    * Commits: all joined data managers, or none. See {@link DataManager} for the order of calls.
    *
+   * @throws ConcurrentUseError while a savepoint is being made or rolled back; nothing has happened then.
    * @throws DoomedTransaction when it was doomed, TransactionTimeoutError when by its deadline; it stays as it is (zope 52).
    * @throws The error of the first hook, synchronizer or data manager that failed. Everything was undone then; the transaction
    * stays current in status `commit failed` until {@link abort} (zope 54, 56).
@@ -205,6 +208,7 @@ export class Transaction {
    */
   commit(): Promise<void> {
     if (this.state !== 'active' || this.ending) return Promise.reject(this.#refusal('commit'));
+    if (this.savepointsUnderWay > 0) return Promise.reject(this.concurrentUse());
     return this.#complete(commitTransaction(this));
   }
 
@@ -377,6 +381,19 @@ export class Transaction {
   fail(error: Error): void {
     this.failure ??= error;
     if (this.state !== 'commit failed') this.transition('commit failed');
+  }
+
+  /** @internal @throws unless work is accepted. */
+  requireOpen(what: string): void {
+    if (this.state !== 'active' && this.state !== 'doomed') throw this.#refusal(what);
+  }
+
+  /** @internal The error of a commit while a savepoint is being made or rolled back. */
+  concurrentUse(): ConcurrentUseError {
+    return new ConcurrentUseError(
+      'to commit a transaction every savepoint() and rollback() in it must have ended; one is still under way: await it first',
+      { xid: this.id, phase: 'savepoint' },
+    );
   }
 
   /** @internal */
