@@ -1,0 +1,115 @@
+// Runs every example of README.md and docs/ from source, as its reader would: a module of its own, on real databases,
+// whose addresses are in BANK_URL and AUDIT_URL. test/readme/blocks.ts says what an example may ask for.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import pg from 'pg';
+import { findBlocks, type Block } from './readme/blocks.ts';
+import { postgres } from './support/servers.ts';
+import { assert, suite } from './support/suite.ts';
+
+const root = join(import.meta.dirname, '..');
+const blockTimeoutMs = 20_000;
+const test = suite('readme', { timeoutMs: 60_000 });
+const server = await postgres();
+
+const pages = ['README.md', ...listDocs()].filter((page) => existsSync(join(root, page)));
+const examples = pages.flatMap((page) =>
+  findBlocks(readFileSync(join(root, page), 'utf8')).map((block) => {
+    const name = `${page.replaceAll(/[/.]/g, '-')}-${block.line}`;
+    return { page, block, name };
+  }),
+);
+
+function listDocs(): string[] {
+  if (!existsSync(join(root, 'docs'))) return [];
+  return readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md') && !name.endsWith('.api.md'))
+    .map((name) => join('docs', name))
+    .toSorted();
+}
+
+// Inside the checkout, so that imports resolve; its name starts with a dot, so that nothing else takes it for a source.
+let folder: string;
+let diagnostics: string;
+
+test.before(async () => {
+  await mkdir(join(root, 'test/readme'), { recursive: true });
+  folder = await mkdtemp(join(root, 'test/readme/.blocks-'));
+  for (const { name, block } of examples) {
+    // On the same lines as in its page, for the messages; and with an export, so that each is a module of its own.
+    const lines = '\n'.repeat(block.line);
+    await writeFile(join(folder, `${name}.ts`), `${lines}${block.code}\nexport {};\n`);
+  }
+  const config = {
+    extends: '../../../tsconfig.json',
+    compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
+    include: [],
+    files: examples.map(({ name }) => `${name}.ts`),
+  };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  diagnostics = examples.length === 0 ? '' : (await run([tsc, '-p', folder, '--pretty', 'false'])).output;
+});
+test.after(() => rm(folder, { recursive: true, force: true }));
+
+test('there is a README, and it has examples', () => {
+  assert.ok(examples.some(({ page }) => page === 'README.md'));
+});
+
+for (const { page, block, name } of examples) {
+  test(`${page}, line ${block.line}: type-checks`, () => {
+    const own = diagnostics.split('\n').filter((line) => line.includes(`${name}.ts(`));
+    assert.is(own.join('\n'), '');
+  });
+  if (block.typesOnly) continue;
+  test(`${page}, line ${block.line}: runs`, () => runBlock(name, block));
+}
+
+test('nothing but the examples fails to type-check', () => {
+  const others = diagnostics.split('\n').filter((line) => line !== '' && !line.includes('.blocks-'));
+  assert.is(others.join('\n'), '');
+});
+
+async function runBlock(name: string, block: Block): Promise<void> {
+  const [bank, audit] = await Promise.all([server.database('bank'), server.database('audit')]);
+  for (const setup of block.setups) {
+    const sql = await readFile(join(root, 'test/readme/setups', `${setup}.sql`), 'utf8');
+    await Promise.all([execute(bank, sql), execute(audit, sql)]);
+  }
+  const file = join(folder, `${name}.ts`);
+  const { code, output, errors } = await run(['--import', 'tsx', file], { BANK_URL: bank, AUDIT_URL: audit });
+  assert.is(code, 0, `ended with ${code}\n${output}${errors}`);
+  if (block.output !== undefined) assert.is(output.trim(), block.output.trim());
+}
+
+async function execute(url: string, sql: string): Promise<void> {
+  const client = new pg.Client(url);
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+type Run = { readonly code: number | NodeJS.Signals | null; readonly output: string; readonly errors: string };
+
+async function run(args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: blockTimeoutMs,
+    killSignal: 'SIGKILL',
+  });
+  let output = '';
+  let errors = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
+  const code = await new Promise<Run['code']>((resolve) => {
+    child.once('close', (status, signal) => resolve(status ?? signal));
+  });
+  return { code, output, errors };
+}
