@@ -1,7 +1,7 @@
 /** The commit from its call to its outcome (zope 48, 52, 63, 76-81, 94-103 and their departures). */
 import { callBeforeCommitHooks, callReportingHooks } from './call-hooks.ts';
 import { attempt } from './cleanup.ts';
-import { CommitOutcomeUnknownError, suppress, toError } from './errors.ts';
+import { isOutcomeUnknown, suppress, toError } from './errors.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import { TwoPhaseCommit } from './two-phase.ts';
@@ -41,7 +41,7 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
     phases.decide();
   } catch (thrown) {
     const error = toError(thrown);
-    if (error instanceof CommitOutcomeUnknownError) return remainInDoubt(txn, await phases.hold(error));
+    if (isOutcomeUnknown(error)) return remainInDoubt(txn, await phases.hold(error));
     await phases.undo(error);
     return fail(txn, error);
   }

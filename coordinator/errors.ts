@@ -227,6 +227,20 @@ export function isTransient(error: unknown): boolean {
   return typeof error === 'object' && error !== null && (error as { isTransient?: unknown }).isTransient === true;
 }
 
+/** True where the reply to a COMMIT was lost ({@link CommitOutcomeUnknownError}), of whichever copy of the package. */
+export function isOutcomeUnknown(error: unknown): error is CommitOutcomeUnknownError {
+  return codeOf(error) === 'ERR_TXN_OUTCOME_UNKNOWN';
+}
+
+/** True where something may have been committed although an error came of it: never to be repeated. */
+export function mayHaveCommitted(error: unknown): boolean {
+  return isOutcomeUnknown(error) || codeOf(error) === 'ERR_TXN_IN_DOUBT';
+}
+
+function codeOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined;
+}
+
 /** What was thrown as an `Error`: an error is returned as it is, anything else becomes the cause of one. */
 export function toError(thrown: unknown): Error {
   if (thrown instanceof Error) return thrown;

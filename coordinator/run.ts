@@ -1,5 +1,5 @@
 /** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
-import { CommitOutcomeUnknownError, InDoubtError, describe, suppress, toError } from './errors.ts';
+import { describe, suppress, toError } from './errors.ts';
 import { environment } from './environment.ts';
 import type { TransactionManager } from './manager.ts';
 import { type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
@@ -97,25 +97,34 @@ async function tryOnce<T>(
     const value = txn.deadline === undefined ? await work : await txn.deadline.race(work);
     // Whichever is current by now (zope 41); none where the function has ended it itself (departure from zope 42).
     const current = manager.current;
-    if (current !== undefined) await current.commit();
+    if (current !== undefined) await (current.completion ?? current.commit());
     return { done: true, value };
   } catch (thrown) {
-    const retry = !isLast && mayRetry(txn, thrown);
+    const retry = !isLast && mayRetry(txn, manager, thrown);
     await end(manager, thrown);
     if (!retry) throw thrown;
     return { done: false };
   }
 }
 
-/** Asked before the abort, while data managers are joined (zope 30). Never for an outcome that isn't known. */
-function mayRetry(txn: Transaction, thrown: unknown): boolean {
-  if (isFinished(txn.status) || thrown instanceof InDoubtError || thrown instanceof CommitOutcomeUnknownError) {
+/** Asked before the abort, while data managers are joined (zope 30). Who can't answer says no. */
+function mayRetry(txn: Transaction, manager: TransactionManager, thrown: unknown): boolean {
+  if (isFinished(txn.status)) return false;
+  try {
+    return txn.isRetryableError(thrown);
+  } catch (failure) {
+    hang(thrown, failure, manager);
     return false;
   }
-  return txn.isRetryableError(thrown);
 }
 
-/** Aborts what is current because of `thrown`; a failure of that is hung on it, or reported (departure from zope 33). */
+/** Hangs a failure on what led to it, or reports it where nothing can hang on that (departure from zope 33). */
+function hang(thrown: unknown, failure: unknown, manager: TransactionManager): void {
+  if (thrown instanceof Error) suppress(thrown, failure);
+  else manager.report(toError(failure));
+}
+
+/** Aborts what is current because of `thrown`. */
 async function end(manager: TransactionManager, thrown: unknown): Promise<void> {
   const current = manager.current;
   if (current === undefined) return;
@@ -123,8 +132,7 @@ async function end(manager: TransactionManager, thrown: unknown): Promise<void> 
   try {
     await current.abort();
   } catch (failure) {
-    if (thrown instanceof Error) suppress(thrown, failure);
-    else manager.report(toError(failure));
+    hang(thrown, failure, manager);
   }
 }
 

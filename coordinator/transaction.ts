@@ -13,6 +13,7 @@ import {
   describe,
   isTransient,
   list,
+  mayHaveCommitted,
 } from './errors.ts';
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
@@ -346,19 +347,18 @@ export class Transaction {
 
   /**
    * True when trying again from the start may succeed: a {@link TransientError}, or a joined data manager says so, of the
-   * error or of one of its causes (zope 112, 113).
+   * error or of one of its causes (zope 112, 113). Never where one of these says that something may have been committed.
    */
   isRetryableError(error: unknown): boolean {
     this.#refuseFinished('ask');
-    let candidate: unknown = error;
-    for (let depth = 0; depth < CAUSE_DEPTH && candidate instanceof Error; depth++) {
-      if (isTransient(candidate)) return true;
-      for (const manager of this.resources) {
-        if (typeof manager.shouldRetry === 'function' && manager.shouldRetry(candidate)) return true;
-      }
-      candidate = candidate.cause;
-    }
-    return isTransient(candidate);
+    const candidates = causesOf(error);
+    if (candidates.some(mayHaveCommitted)) return false;
+    return candidates.some((candidate) => isTransient(candidate) || this.#anyoneWouldRetry(candidate));
+  }
+
+  #anyoneWouldRetry(candidate: unknown): boolean {
+    if (!(candidate instanceof Error)) return false;
+    return this.resources.some((manager) => typeof manager.shouldRetry === 'function' && manager.shouldRetry(candidate));
   }
 
   /** Aborts it unless it has ended, for `await using`. An error of that abort is thrown. */
@@ -498,6 +498,13 @@ export class Transaction {
       details,
     );
   }
+}
+
+/** An error and its causes, outermost first. */
+function causesOf(error: unknown): unknown[] {
+  const causes = [error];
+  for (let cause = error; cause instanceof Error && causes.length <= CAUSE_DEPTH; ) causes.push((cause = cause.cause));
+  return causes;
 }
 
 function checkedSortKey(manager: DataManager): string {

@@ -6,7 +6,7 @@
  * recovery finds what is left by {@link RecoverableResource}.
  */
 import { attempt, cleanUp } from './cleanup.ts';
-import { CommitOutcomeUnknownError, InDoubtError, TooManyLastResourcesError, list, suppress, toError } from './errors.ts';
+import { type CommitOutcomeUnknownError, InDoubtError, TooManyLastResourcesError, list, suppress, toError } from './errors.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import type { DataManager } from './types.ts';
