@@ -56,7 +56,6 @@ export class Transaction {
   /** @internal Under which key each resource was joined by {@link getOrJoin}. */ owners: unknown[] = NO_RESOURCES as unknown[];
   /** @internal */ hooks: Hooks | undefined = undefined;
   /** @internal True once its last hook was called. */ hooksCalled = false;
-  /** @internal True once its last hook was called. */ hooksCalled = false;
   /** @internal Why it can't be committed: the error of the step that failed. */ failure: Error | undefined = undefined;
   /** @internal Why it was doomed, where there is a reason. */ doomReason: Error | undefined = undefined;
   /** @internal */ deadline: Deadline | undefined = undefined;
@@ -430,12 +429,6 @@ export class Transaction {
   /** @internal Nested runs that wait for their turn. */
   get frameWaiters(): (() => void)[] {
     return (this.#frameWaiters ??= []);
-  }
-
-  /** @internal All hooks that are to be called have been. */
-  dropHooks(): void {
-    this.hooks = undefined;
-    this.hooksCalled = true;
   }
 
   /** @internal */
