@@ -1,5 +1,5 @@
 /** Timeouts and signals: what dooms a transaction from outside, until it is decided. */
-import { DoomedTransaction, TransactionTimeoutError } from './errors.ts';
+import { DoomedTransaction, TransactionTimeoutError, toError } from './errors.ts';
 import { environment, type Timer } from './environment.ts';
 import { isFinished } from './status.ts';
 import type { Transaction } from './transaction.ts';
@@ -60,7 +60,7 @@ export class Deadline {
       try {
         manager.cancel?.(error);
       } catch (failure) {
-        txn.manager.report(failure as Error);
+        txn.manager.report(toError(failure));
       }
     }
     this.#waiting?.(error);

@@ -1,6 +1,6 @@
 /** Running a function inside a transaction that somebody else began. */
 import { ConcurrentUseError, ConfigurationError, DoomedTransaction, TransactionClosed, suppress, toError } from './errors.ts';
-import { Deadline } from './deadline.ts';
+import { Deadline, signalError } from './deadline.ts';
 import type { Transaction } from './transaction.ts';
 import type { Awaitable, RunOptions } from './types.ts';
 
@@ -13,7 +13,7 @@ export async function runJoined<T>(
   fn: (txn: Transaction) => Awaitable<T>,
   options: RunOptions,
 ): Promise<T> {
-  refuseConflicts(txn, options);
+  refuseImpossible(txn, options);
   const deadline = deadlineOf(txn, options);
   try {
     return await (deadline === undefined ? fn(txn) : deadline.race(fn(txn)));
@@ -53,7 +53,7 @@ export async function runNested<T>(
   fn: (txn: Transaction) => Awaitable<T>,
   options: RunOptions,
 ): Promise<T> {
-  refuseConflicts(txn, options);
+  refuseImpossible(txn, options);
   const { frame: parent } = place;
   while (txn.innermost !== parent) {
     if (parent?.closed === true) throw frameClosed(txn);
@@ -112,8 +112,9 @@ function deadlineOf(txn: Transaction, { timeoutMs, signal }: RunOptions): Deadli
   return timeoutMs === undefined && signal === undefined ? undefined : new Deadline(txn, timeoutMs, signal);
 }
 
-/** What a transaction began with can't be changed by who takes part in it. */
-function refuseConflicts(txn: Transaction, options: RunOptions): void {
+/** What a transaction began with can't be changed by who takes part in it. Nothing was done yet, so the transaction goes on. */
+function refuseImpossible(txn: Transaction, options: RunOptions): void {
+  if (options.signal?.aborted === true) throw signalError(options.signal, txn.id);
   const { isolation, readOnly, deferrable } = options;
   const outer = txn.options;
   const conflict =

@@ -1,5 +1,5 @@
 /** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
-import { describe, suppress, toError } from './errors.ts';
+import { ConfigurationError, describe, suppress, toError } from './errors.ts';
 import { environment } from './environment.ts';
 import type { TransactionManager } from './manager.ts';
 import { type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
@@ -72,6 +72,7 @@ export async function* attemptsOf(
   for (let attempt = 1; attempt <= number && !done; attempt++) {
     yield (fn) =>
       enter(async (manager) => {
+        if (typeof fn !== 'function') throw new ConfigurationError(`an attempt takes a function, not ${describe(fn)}`);
         const ended = await tryOnce(manager, fn, begin, attempt, attempt === number);
         done = ended.done;
         return ended.done ? ended.value : undefined;

@@ -14,6 +14,7 @@ import {
   isTransient,
   list,
   mayHaveCommitted,
+  suppress,
 } from './errors.ts';
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
@@ -360,10 +361,18 @@ export class Transaction {
     return this.resources.some((manager) => typeof manager.shouldRetry === 'function' && manager.shouldRetry(candidate));
   }
 
-  /** Aborts it unless it has ended, for `await using`. An error of that abort is thrown. */
+  /**
+   * Aborts it unless it has ended, for `await using`. An error of that abort hangs on the error of the commit, where that has
+   * failed (departure from zope 33); else it is thrown.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.completion !== undefined) await this.completion.catch(() => undefined);
-    await this.abort();
+    try {
+      await this.abort();
+    } catch (failure) {
+      if (this.failure === undefined) throw failure;
+      suppress(this.failure, failure);
+    }
   }
 
   // The rest is the machine's own; data managers and users see none of it.
