@@ -125,7 +125,7 @@ export class TwoPhaseCommit {
     const txn = this.#txn;
     const others = this.#order.slice(0, this.#voted).filter((manager) => !this.#released?.has(manager));
     const held = others.filter((manager) => manager.hold !== undefined);
-    await cleanUp(txn, this.#order.filter((manager) => !held.includes(manager)), new Set(others), error, this.#released);
+    await cleanUp(txn, this.#order.filter((manager) => !held.includes(manager)), new Set(this.#order.slice(0, this.#voted)), error, this.#released);
     if (held.length === 0) return error;
     for (const manager of held) await attempt(() => manager.hold!(txn), error);
     const unfinished = held.map((manager) => txn.nameOf(manager));
@@ -183,8 +183,7 @@ function chooseWay(txn: Transaction, order: readonly DataManager[]): readonly Da
   }
   if (lastResource !== undefined) txn.way = durables === 0 ? 'one-phase' : 'last-resource';
   else txn.way = durables === 0 && plain === 0 ? 'read-only' : 'two-phase';
+  if (lastResources > 1) return [...order.filter((m) => m.lastResource !== true), ...order.filter((m) => m.lastResource === true)];
   if (lastResource === undefined || order.at(-1) === lastResource) return order;
-  return lastResources > 1
-    ? [...order.filter((m) => m.lastResource !== true), ...order.filter((m) => m.lastResource === true)]
-    : [...order.filter((m) => m !== lastResource), lastResource];
+  return [...order.filter((m) => m !== lastResource), lastResource];
 }

@@ -1,0 +1,199 @@
+// Protects the choice of the way that a commit takes, the place of one-phase resources in it, read-only votes, and what is held
+// when the reply of the last resource is lost.
+import {
+  CommitOutcomeUnknownError,
+  type CommitWay,
+  InDoubtError,
+  TooManyLastResourcesError,
+  type Transaction,
+  TransactionManager,
+} from 'unanimous';
+import { assert, suite } from '../support/suite.ts';
+import { type Recipe, each, recording, suppressedBy, wholeCommit } from './recording.ts';
+
+const test = suite('two-phase');
+
+const lost = (): CommitOutcomeUnknownError => new CommitOutcomeUnknownError('reply lost', { resource: 'last' });
+
+async function joined(log: string[], recipes: Record<string, Recipe>, manager = new TransactionManager()): Promise<Transaction> {
+  const txn = await manager.begin();
+  for (const [name, recipe] of Object.entries(recipes)) txn.join(recording(log, name, recipe));
+  return txn;
+}
+
+const changed = { changed: true };
+const last = { lastResource: true, changed: true };
+
+const ways: [string, CommitWay, Record<string, Recipe>, string[]][] = [
+  ['nothing joined', 'read-only', {}, []],
+  ['nothing that joined has changes', 'read-only', { a: { changed: false }, b: { changed: false } }, ['a', 'b']],
+  ['a last resource without changes', 'read-only', { a: { lastResource: true, changed: false }, b: { changed: false } }, ['a', 'b']],
+  ['one has changes and can commit in one phase', 'one-phase', { a: { changed: true, onePhase: true }, b: { changed: false } }, ['b', 'a']],
+  ['one has changes and can not commit in one phase', 'two-phase', { a: changed, b: { changed: false } }, ['a', 'b']],
+  ['one has changes, and others do not say', 'one-phase', { a: { changed: true, onePhase: true }, b: {} }, ['b', 'a']],
+  ['two have changes', 'two-phase', { b: { changed: true, onePhase: true }, a: { changed: true, onePhase: true } }, ['a', 'b']],
+  ['none says', 'two-phase', { b: {}, a: {} }, ['a', 'b']],
+  ['only a last resource', 'one-phase', { a: last, b: {} }, ['b', 'a']],
+  ['a last resource that does not say whether it has changes', 'one-phase', { a: { lastResource: true }, b: {} }, ['b', 'a']],
+  ['a last resource, and one that can prepare', 'last-resource', { a: last, b: changed, c: {} }, ['b', 'c', 'a']],
+  ['a last resource with changes, and one without', 'last-resource', { a: last, b: { lastResource: true, changed: false }, c: changed }, ['b', 'c', 'a']],
+];
+
+for (const [when, way, recipes, votes] of ways) {
+  test(`departure from zope 138, 139: ${when}: ${way}, votes in the order ${votes.join(', ') || 'of nobody'}`, async () => {
+    const log: string[] = [];
+    const seen: unknown[] = [];
+    const txn = await joined(log, {});
+    for (const [name, recipe] of Object.entries(recipes)) {
+      txn.join(recording(log, name, { ...recipe, does: { tpcVote: () => seen.push(txn.way) } }));
+    }
+    await txn.commit();
+    const called = (step: string): string[] => log.filter((call) => call.endsWith(`.${step}`));
+    assert.equal(called('tpcVote'), votes.map((name) => `${name}.tpcVote`));
+    assert.equal(called('commit'), votes.toSorted().map((name) => `${name}.commit`));
+    assert.is(called('tpcFinish').length, votes.length);
+    assert.equal(txn.outcome, { result: 'committed', way });
+    assert.equal(new Set(seen), new Set(votes.length === 0 ? [] : [way]));
+  });
+}
+
+test('changed is asked after commit, when all changes are handed over', async () => {
+  const log: string[] = [];
+  const txn = await new TransactionManager().begin();
+  let flushed = false;
+  const late = recording(log, 'a', { lastResource: true, does: { commit: () => (flushed = true) } });
+  txn.join(Object.defineProperty({ ...late }, 'changed', { get: () => flushed }) as typeof late);
+  txn.join(recording(log, 'b', changed));
+  await txn.commit();
+  assert.is(txn.way, 'last-resource');
+  assert.equal(log.slice(4, 6), ['b.tpcVote', 'a.tpcVote']);
+});
+
+test('departure from zope 140: two last resources with changes are refused before anyone votes, by name', async () => {
+  const log: string[] = [];
+  const txn = await joined(log, { a: changed, b: last, c: last, d: { lastResource: true, changed: false } });
+  const error = await assert.rejects(txn.commit(), TooManyLastResourcesError);
+  assert.match(error.message, '; b and c can only commit in one phase');
+  assert.equal(log, [
+    ...each('tpcBegin', 'a', 'b', 'c', 'd'),
+    ...each('commit', 'a', 'b', 'c', 'd'),
+    ...each('abort', 'a', 'b', 'c', 'd'),
+    ...each('tpcAbort', 'a', 'b', 'c', 'd'),
+  ]);
+  assert.is(txn.status, 'commit failed');
+});
+
+test('zope 140: with allowUnsafeLastResources they take part, all of them after all others, by sort key', async () => {
+  for (const names of [
+    { first: 'a', second: 'b', others: ['c', 'd'] },
+    { first: 'a', second: 'd', others: ['b', 'c'] },
+    { first: 'c', second: 'd', others: ['a', 'b'] },
+  ]) {
+    const log: string[] = [];
+    const manager = new TransactionManager({ allowUnsafeLastResources: true });
+    const txn = await joined(log, { [names.second]: last, [names.first]: last, [names.others[1]!]: changed, [names.others[0]!]: {} }, manager);
+    await txn.commit();
+    assert.equal(
+      log.filter((call) => call.endsWith('tpcVote')),
+      each('tpcVote', ...names.others, names.first, names.second),
+    );
+    assert.is(txn.status, 'committed');
+  }
+});
+
+test('a last resource that votes no undoes all others, which are prepared', async () => {
+  const log: string[] = [];
+  const error = new Error('no');
+  const txn = await joined(log, { a: { ...last, fails: { tpcVote: error } }, b: changed });
+  assert.is(await assert.rejects(txn.commit()), error);
+  assert.equal(log.slice(4), ['b.tpcVote', 'a.tpcVote', 'a.abort', 'b.tpcAbort', 'a.tpcAbort']);
+});
+
+for (const async of [false, true]) {
+  test(`a read-only vote releases: not called again, whatever the outcome (${async ? 'promises' : 'at once'})`, async () => {
+    const readOnly: Recipe = { async, vote: 'read-only' };
+    for (const fails of [{}, { tpcVote: new Error('no') }]) {
+      const log: string[] = [];
+      const txn = await joined(log, { a: readOnly, b: { async, fails } });
+      await txn.commit().catch(() => undefined);
+      assert.equal(
+        log.filter((call) => call.startsWith('a.')),
+        ['a.tpcBegin', 'a.commit', 'a.tpcVote'],
+      );
+      assert.equal(log.slice(-2), 'tpcVote' in fails ? ['b.abort', 'b.tpcAbort'] : ['b.tpcVote', 'b.tpcFinish']);
+    }
+  });
+}
+
+test("a vote of 'commit' is as good as none", async () => {
+  const log: string[] = [];
+  const txn = await joined(log, { a: { vote: 'commit' }, b: { vote: 'commit', async: true } });
+  await txn.commit();
+  assert.equal(log, wholeCommit('a', 'b'));
+});
+
+test('a lost reply of the last resource: what can hold is held, the rest is undone, and it is in doubt', async () => {
+  const log: string[] = [];
+  const error = lost();
+  const inHold = new Error('hold failed');
+  const hooks: unknown[] = [];
+  const manager = new TransactionManager();
+  const txn = await joined(
+    log,
+    {
+      a: { ...changed, holds: true, fails: { hold: inHold } },
+      b: { vote: 'read-only', holds: true },
+      c: {},
+      d: { ...changed, holds: true, async: true },
+      last: { ...last, fails: { tpcVote: error } },
+    },
+    manager,
+  );
+  txn.addAfterCommitHook((committed) => hooks.push(committed));
+  const thrown = await assert.rejects(txn.commit(), InDoubtError);
+  assert.equal(log.slice(10), [
+    ...each('tpcVote', 'a', 'b', 'c', 'd', 'last'),
+    'last.abort',
+    'c.tpcAbort',
+    'last.tpcAbort',
+    'a.hold',
+    'd.hold',
+  ]);
+  const doubt = thrown as InDoubtError;
+  assert.is(doubt.cause, error);
+  assert.is(doubt.resource, 'last');
+  assert.equal([doubt.finished, doubt.unfinished], [[], ['a', 'd']]);
+  assert.equal(suppressedBy(error), [inHold]);
+  assert.is(txn.status, 'in doubt');
+  assert.is(txn.outcome?.result, 'in doubt');
+  assert.equal(hooks, [false]);
+  assert.is(manager.current, undefined);
+  log.length = 0;
+  await txn.abort();
+  assert.equal(log, []);
+});
+
+test('a lost reply where nothing is held is thrown as it is, and the transaction is in doubt', async () => {
+  const log: string[] = [];
+  const error = lost();
+  const manager = new TransactionManager();
+  const txn = await joined(log, { last: { ...last, fails: { tpcVote: error } }, other: {} }, manager);
+  assert.is(await assert.rejects(txn.commit()), error);
+  assert.equal(log.slice(4), ['other.tpcVote', 'last.tpcVote', 'last.abort', 'other.tpcAbort', 'last.tpcAbort']);
+  assert.is(txn.status, 'in doubt');
+  assert.is(manager.current, undefined);
+});
+
+test('a resource is named by its recoverable resource, else by its sort key', async () => {
+  const txn = await new TransactionManager().begin();
+  const recoverable = {
+    name: 'bank',
+    listPrepared: () => Promise.resolve([]),
+    commitPrepared: () => Promise.resolve(),
+    rollbackPrepared: () => Promise.resolve(),
+  };
+  txn.join({ ...recording([], 'a', { fails: { tpcFinish: new Error('no') } }), recoverable });
+  txn.join(recording([], 'b'));
+  const error = (await assert.rejects(txn.commit(), InDoubtError)) as InDoubtError;
+  assert.equal([error.unfinished, error.finished, error.resource], [['bank'], ['b'], 'bank']);
+});
