@@ -54,6 +54,7 @@ export type ScopeStorage = AsyncLocalStorage<Scope | undefined>;
 /** The manager of one asynchronous context. */
 export class ContextManager extends TransactionManager {
   readonly #storage: ScopeStorage;
+  readonly #refusal: () => Error | undefined;
   readonly #nextId: () => string;
   readonly #count: (difference: number) => void;
   /**
@@ -69,9 +70,14 @@ export class ContextManager extends TransactionManager {
   constructor(owner: ContextOwner, parent: ContextManager | undefined) {
     super(owner.managerOptions, parent === undefined ? new Synchronizers() : parent.synchronizers);
     this.#storage = owner.storage;
+    this.#refusal = owner.refusal;
     this.#nextId = owner.nextId;
     this.#count = owner.count;
     this.#home = parent === undefined ? this : parent.home;
+  }
+
+  protected override refusal(): Error | undefined {
+    return this.#refusal();
   }
 
   protected override started(txn: Transaction): void {
@@ -108,6 +114,8 @@ export class ContextManager extends TransactionManager {
 export interface ContextOwner {
   readonly storage: ScopeStorage;
   readonly managerOptions: ManagerOptions;
+  /** Why no transaction may begin; undefined where it may. */
+  readonly refusal: () => Error | undefined;
   readonly nextId: () => string;
   readonly count: (difference: number) => void;
 }

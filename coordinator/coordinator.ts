@@ -59,6 +59,7 @@ export class TransactionCoordinator {
       get managerOptions(): ManagerOptions {
         return self.#managerOptions;
       },
+      refusal: () => (this.#closed ? closedError() : undefined),
       nextId: () => (this.#ids ??= new XidSource(this.#options.app)).next(),
       count: (difference) => {
         this.#open += difference;
@@ -77,7 +78,8 @@ export class TransactionCoordinator {
   configure(options: CoordinatorOptions): void {
     checkOptions('configure()', options, coordinatorRules);
     if (options.app !== undefined) this.#ids = new XidSource(options.app);
-    this.#options = { ...this.#options, ...options };
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    this.#options = { ...this.#options, ...Object.fromEntries(given) };
     const { app: _app, ...manager } = this.#options;
     this.#managerOptions = manager;
   }
@@ -244,7 +246,9 @@ export class TransactionCoordinator {
     try {
       return await ended;
     } finally {
-      manager.close();
+      // What an after-hook has begun and left, for one.
+      if (manager.current !== undefined) await leave(manager);
+      else manager.close();
     }
   }
 
@@ -344,10 +348,10 @@ export class TransactionCoordinator {
       };
     });
   }
+}
 
-  #closedError(): TransactionClosed {
-    return new TransactionClosed('a transaction can begin while its coordinator is open; this one was closed with close()');
-  }
+function closedError(): TransactionClosed {
+  return new TransactionClosed('a transaction can begin while its coordinator is open; this one was closed with close()');
 }
 
 /** Ends a context: what was left open is aborted. */
@@ -356,7 +360,7 @@ async function leave(manager: ContextManager): Promise<void> {
   if (left !== undefined) {
     manager.report(
       new TransactionStateError(
-        `a transaction begun in context() must be ended there; this one was left ${left.status}, and is aborted`,
+        `a transaction must be ended in the context() or run() that it was begun in; this one was left ${left.status}, and is aborted`,
         { xid: left.id },
       ),
     );

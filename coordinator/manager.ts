@@ -65,6 +65,8 @@ export class TransactionManager {
    * @throws ConfigurationError for unknown or impossible options, DoomedTransaction when the signal is aborted already.
    */
   begin(options: TransactionOptions = NO_OPTIONS): Promise<Transaction> {
+    const refusal = this.refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
     if (options !== NO_OPTIONS) {
       try {
         checkOptions('begin()', options, transactionRules);
@@ -131,6 +133,11 @@ export class TransactionManager {
     return () => undefined;
   }
 
+  /** @internal Why no transaction may begin; undefined where it may. */
+  protected refusal(): Error | undefined {
+    return undefined;
+  }
+
   /** @internal A transaction was started; a manager of a context binds it to the calling chain here. */
   protected started(_txn: Transaction): void {
     // A plain manager has no context.
@@ -143,6 +150,8 @@ export class TransactionManager {
   get(): Transaction {
     if (this.#current !== undefined) return this.#current;
     if (this.explicit) throw noTransaction();
+    const refusal = this.refusal();
+    if (refusal !== undefined) throw refusal;
     return this.#start(NO_OPTIONS);
   }
 
