@@ -1,11 +1,12 @@
 /** One connection of the pool while a transaction has it: one thing at a time, and never lost sight of. */
 import { ConnectionLostError, SilentRollbackError, TransactionStateError } from '../../coordinator/errors.ts';
 import { type PgClient, type PgClientClass, type PgPool, type PgQueryConfig, type PgResult, type PgSubmittable, sqlState } from './driver.ts';
-import { ASK_XID, type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
+import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
 import type { SqlConnection, WrittenState } from '../sql/connection.ts';
 import { effectOf } from '../sql/state.ts';
 import { leadingKeyword, maybeSeveral } from '../sql/statement.ts';
 import { callWithClient } from './out-of-band.ts';
+import { QUESTION, answered, forgetQuestion, isQuestionGone, questionFor } from './question.ts';
 
 /** How long the server may take to say that it is ready again after an error, or to obey a cancel, in milliseconds. */
 const GRACE_MS = 5_000;
@@ -23,6 +24,7 @@ export class PgConnection implements SqlConnection {
   /** An end has failed: the connection isn't trusted with another transaction. */
   #spoiled = false;
   #xid: string | undefined = undefined;
+  #pid: number | undefined = undefined;
   #cancelling: Promise<void> | undefined = undefined;
   /** Why the connection can't be used any more. */
   broken: Error | undefined = undefined;
@@ -49,9 +51,9 @@ export class PgConnection implements SqlConnection {
     client.on('error', this.#onError);
   }
 
-  /** The server's process for this connection. */
+  /** The server's process for this transaction: behind a pooler, the one that it said itself. */
   get processId(): number | null {
-    return this.#client.processID;
+    return this.#pid ?? this.#client.processID;
   }
 
   /** The transaction's id at the server, where it is known to have one. */
@@ -69,35 +71,30 @@ export class PgConnection implements SqlConnection {
     this.#begin = begin;
     this.#open = false;
     this.#xid = undefined;
+    this.#pid = undefined;
     this.lastError = undefined;
     this.wrote = false;
     this.maybeWrote = false;
   }
 
-  /** Runs a statement of the user's; BEGIN rides along with the first one. */
-  async query(config: string | PgQueryConfig, values?: unknown[]): Promise<PgResult> {
+  /** Runs a statement of the user's; BEGIN rides along with the first one, the question for the id with the first write. */
+  query(config: string | PgQueryConfig, values?: unknown[]): Promise<PgResult> {
     const text = typeof config === 'string' ? config : config.text;
     const flight = new this.#Flight(config, values);
-    const writes = this.#xid === undefined && typeof text === 'string' && effectOf(leadingKeyword(text)) === 'write';
-    if (this.#begin !== undefined || writes) {
-      // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
-      const alone = typeof text !== 'string' || text.length === 0 || maybeSeveral(text) || flight.rows !== undefined;
-      if (alone) await this.#beginApart();
-      else {
-        flight.queryMode = 'extended';
-        flight.asks = writes;
-        flight.begin = this.#begin;
-      }
-    }
-    const result = await this.#fly(flight);
-    if (flight.xid !== undefined && flight.xid !== null) this.#xid = flight.xid;
-    this.#note(result);
-    return result;
+    const asks = this.#xid === undefined && typeof text === 'string' && effectOf(leadingKeyword(text)) === 'write';
+    if (this.#begin === undefined && !asks) return this.#fly(flight, true);
+    // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
+    const alone = typeof text !== 'string' || text.length === 0 || maybeSeveral(text) || flight.rows !== undefined;
+    if (alone) return this.#begin === undefined ? this.#fly(flight, true) : this.#beginApart().then(() => this.#fly(flight, true));
+    flight.queryMode = 'extended';
+    flight.begin = this.#begin;
+    if (asks) flight.question = questionFor(this.#client);
+    return this.#fly(flight, true);
   }
 
   async #beginApart(): Promise<void> {
     if (this.#begin === undefined) return;
-    await this.#fly(new this.#Flight(this.#begin));
+    await this.#fly(new this.#Flight(this.#begin), false);
     this.#opened();
   }
 
@@ -106,28 +103,42 @@ export class PgConnection implements SqlConnection {
     this.#open = true;
   }
 
-  /** Sends a flight and waits until the server is ready for the next. */
-  #fly(flight: Flight): Promise<PgResult> {
+  /** Sends a flight and waits until the server is ready for the next. Of the user's own, the effect is noted. */
+  #fly(flight: Flight, isUsers: boolean): Promise<PgResult> {
     if (this.broken !== undefined) return Promise.reject(this.lost());
     return new Promise((resolve, reject) => {
       flight.callback = (error, result) => {
-        if (error === null || error === undefined) {
-          if (flight.begin !== undefined) this.#opened();
-          resolve(result!);
-          return;
+        if (error !== null && error !== undefined) return this.#failed(flight, error, reject);
+        if (flight.begin !== undefined) this.#opened();
+        if (flight.answer !== undefined) this.#learn(flight.question!, flight.answer);
+        if (isUsers) {
+          this.#note(result!);
+          if (this.broken !== undefined) return reject(this.broken);
         }
-        this.lastError = error;
-        // pg's query_timeout gives up the wait and leaves the statement running.
-        if (error.message === 'Query read timeout') this.cancel(error);
-        this.#ready(() => {
-          if (flight.begin !== undefined) this.#begunBy(error);
-          // The server's last word says more than that the connection has ended.
-          if (this.broken !== undefined && sqlState(error) !== undefined) this.broken = error;
-          reject(this.broken === undefined || this.broken === error && sqlState(error) !== undefined ? error : this.lost());
-        });
+        return resolve(result!);
       };
       this.#client.query(flight);
     });
+  }
+
+  #failed(flight: Flight, error: Error, reject: (error: Error) => void): void {
+    this.lastError = error;
+    // pg's query_timeout gives up the wait and leaves the statement running.
+    if (error.message === 'Query read timeout') this.cancel(error);
+    if (flight.wasAsked && isQuestionGone(error)) forgetQuestion(this.#client, true);
+    this.#ready(() => {
+      if (flight.begin !== undefined) this.#begunBy(error);
+      // The server's last word says more than that the connection has ended.
+      const isServers = sqlState(error) !== undefined;
+      if (this.broken !== undefined && isServers) this.broken = error;
+      reject(this.broken === undefined || isServers ? error : this.lost());
+    });
+  }
+
+  #learn(question: Buffer, [xid, pid]: unknown[]): void {
+    this.#xid = (xid as string | null) ?? undefined;
+    this.#pid = Number(pid);
+    answered(this.#client, question, this.#pid);
   }
 
   /** After a failed flight with a BEGIN: the statement's failure leaves a failed transaction open, BEGIN's leaves none. */
@@ -183,19 +194,21 @@ export class PgConnection implements SqlConnection {
 
   /** Learns from the command tags what was written, and that the transaction is still open. */
   #note(result: PgResult | PgResult[]): void {
-    for (const { command } of Array.isArray(result) ? result : [result]) {
-      const effect = command === null || command === undefined ? 'maybe' : effectOf(command);
-      if (effect === 'write') this.wrote = true;
-      else if (effect === 'maybe') this.maybeWrote = true;
-    }
-    if (this.#status() === 'I') {
-      this.#open = false;
-      this.broken ??= new TransactionStateError(
-        `a transaction is ended by its coordinator only; a statement on '${this.name}' has ended it at the server`,
-        { resource: this.name },
-      );
-      throw this.broken;
-    }
+    if (Array.isArray(result)) for (const { command } of result) this.#noteTag(command);
+    else this.#noteTag(result.command);
+    if (this.#status() !== 'I') return;
+    this.#open = false;
+    this.broken ??= new TransactionStateError(
+      `a transaction is ended by its coordinator only; a statement on '${this.name}' has ended it at the server`,
+      { resource: this.name },
+    );
+  }
+
+  #noteTag(tag: string | null | undefined): void {
+    const effect = tag === null || tag === undefined ? 'maybe' : effectOf(tag);
+    if (effect === 'write') this.wrote = true;
+    else if (effect === 'maybe') this.maybeWrote = true;
+    else if (tag === 'DEALLOCATE') forgetQuestion(this.#client, false);
   }
 
   /** Asks the server whether anything was written, where that doesn't show (one round trip). */
@@ -208,8 +221,10 @@ export class PgConnection implements SqlConnection {
   }
 
   async #askXid(): Promise<string | undefined> {
-    const { rows } = await this.#fly(new this.#Flight({ text: ASK_XID, rowMode: 'array' }));
-    return (this.#xid ??= (rows[0] as [string | null])[0] ?? undefined);
+    const { rows } = await this.#fly(new this.#Flight({ text: QUESTION, rowMode: 'array' }), false);
+    const [xid, pid] = rows[0] as [string | null, string];
+    this.#pid = Number(pid);
+    return (this.#xid ??= xid ?? undefined);
   }
 
   /** Finds out the transaction's id where that isn't known: without it, a lost reply to COMMIT can't be resolved. */
@@ -239,7 +254,7 @@ export class PgConnection implements SqlConnection {
   }
 
   async rollbackTo(savepointName: string, state: WrittenState): Promise<void> {
-    await this.#fly(new this.#Flight(`rollback to savepoint ${savepointName}`));
+    await this.#fly(new this.#Flight(`rollback to savepoint ${savepointName}`), false);
     this.wrote = state.wrote;
     this.maybeWrote = state.maybeWrote;
     this.lastError = undefined;
@@ -292,7 +307,7 @@ export class PgConnection implements SqlConnection {
     const ms = this.#endTimeoutMs;
     const timer = setTimeout(() => this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)), ms);
     try {
-      return await this.#fly(new this.#Flight(text));
+      return await this.#fly(new this.#Flight(text), false);
     } finally {
       clearTimeout(timer);
     }

@@ -62,11 +62,8 @@ export interface PgPoolClient {
 
 /** @internal */
 export interface PgWire {
-  readonly stream: { destroy(error?: Error): void };
-  parse(message: { text: string; name?: string }): void;
-  bind(message: { statement?: string }): void;
+  readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void };
   execute(message: { portal: string }): void;
-  sync(): void;
 }
 
 /** @internal A client with the parts that are not declared. */

@@ -5,9 +5,7 @@
  * run outside of the transaction. (`pg`'s own pipelining sends a Sync after each, and has no such rule.)
  */
 import type { PgQuery, PgQueryClass, PgResult, PgWire } from './driver.ts';
-
-/** Asks which id the transaction has; null while it has written nothing. PostgreSQL 13 and later. */
-export const ASK_XID = 'select pg_catalog.pg_current_xact_id_if_assigned()::text';
+import { runStatement } from './wire.ts';
 
 const IN_BEGIN = 0;
 const IN_STATEMENT = 1;
@@ -17,10 +15,12 @@ const IN_QUESTION = 2;
 export interface Flight extends PgQuery {
   /** BEGIN and its options, to be sent before the statement. */
   begin: string | undefined;
-  /** Whether to ask for the transaction's id behind the statement. */
-  asks: boolean;
-  /** The answer; null where nothing was written, undefined where it wasn't asked or answered. */
-  xid: string | null | undefined;
+  /** The messages of the question behind the statement, with the Sync. */
+  question: Buffer | undefined;
+  /** The row that answers the question; undefined until it is there. */
+  answer: unknown[] | undefined;
+  /** Whether the question was reached. */
+  readonly wasAsked: boolean;
 }
 
 export type FlightClass = new (config: string | object, values?: unknown[]) => Flight;
@@ -34,14 +34,27 @@ export function flightClass(Query: PgQueryClass): FlightClass {
   return made;
 }
 
+const begins = new Map<string, Buffer>();
+
+/** There are as many as there are combinations of isolation, READ ONLY and DEFERRABLE. */
+function beginMessages(begin: string): Buffer {
+  let messages = begins.get(begin);
+  if (messages === undefined) begins.set(begin, (messages = runStatement(begin)));
+  return messages;
+}
+
 function makeFlightClass(Query: PgQueryClass): FlightClass {
   return class extends Query implements Flight {
     begin: string | undefined = undefined;
-    asks = false;
-    xid: string | null | undefined = undefined;
+    question: Buffer | undefined = undefined;
+    answer: unknown[] | undefined = undefined;
     #at = IN_STATEMENT;
     #statementName: string | undefined = undefined;
     #failure: Error | undefined = undefined;
+
+    get wasAsked(): boolean {
+      return this.#at === IN_QUESTION;
+    }
 
     override submit(connection: PgWire): Error | null {
       const refused = super.submit(connection);
@@ -56,15 +69,14 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     }
 
     override prepare(connection: PgWire): void {
-      if (this.begin !== undefined) sendUnnamed(connection, this.begin);
+      if (this.begin !== undefined) connection.stream.write(beginMessages(this.begin));
       super.prepare(connection);
     }
 
     override _getRows(connection: PgWire, rows: number | undefined): void {
-      if (!this.asks) return super._getRows(connection, rows);
+      if (this.question === undefined) return super._getRows(connection, rows);
       connection.execute({ portal: '' });
-      sendUnnamed(connection, ASK_XID);
-      connection.sync();
+      connection.stream.write(this.question);
       return undefined;
     }
 
@@ -74,7 +86,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
 
     override handleDataRow(message: { fields: unknown[] }): void {
       if (this.#at === IN_STATEMENT) super.handleDataRow(message);
-      else this.xid = message.fields[0] as string | null;
+      else this.answer = message.fields;
     }
 
     override handleCommandComplete(message: unknown, connection: PgWire): void {
@@ -93,7 +105,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     }
 
     #statementDone(): void {
-      if (!this.asks) return;
+      if (this.question === undefined) return;
       this.#at = IN_QUESTION;
       this.name = undefined;
     }
@@ -111,14 +123,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
   };
 }
 
-/** Parse, Bind and Execute of a statement without parameters, on the unnamed statement and portal. */
-function sendUnnamed(connection: PgWire, text: string): void {
-  connection.parse({ text });
-  connection.bind({});
-  connection.execute({ portal: '' });
-}
-
-/** The command tag of the last statement of a result, which is a list where the text held several. */
+/** The result of the last statement of a text. */
 export function lastResult(result: PgResult | PgResult[]): PgResult {
   return Array.isArray(result) ? result.at(-1)! : result;
 }

@@ -25,6 +25,7 @@ import {
   sqlState,
 } from './driver.ts';
 import { callWithClient } from './out-of-band.ts';
+import { isQuestionGone } from './question.ts';
 import { endPrepared, endingOf } from './resolve.ts';
 
 /** Options of a PostgreSQL session. */
@@ -200,7 +201,7 @@ export class PgSession extends SqlSession<PgConnection> {
     );
   }
 
-  protected override async connect(cancelled: Promise<never>): Promise<PgConnection> {
+  protected override async connect(cancelled: () => Promise<never>): Promise<PgConnection> {
     if (this.twoPhase === true) await this.#checkOnce();
     const pool = this.#pool;
     // Outside of the context: a connection opened in it would keep it for life.
@@ -211,7 +212,7 @@ export class PgSession extends SqlSession<PgConnection> {
       : await acquire({
           connect: open,
           discard: (late) => late.release(),
-          cancelled,
+          cancelled: cancelled(),
           timeoutMs: this.#acquireTimeoutMs,
           resource: this.name,
           describePool: () =>
@@ -246,7 +247,7 @@ export class PgSession extends SqlSession<PgConnection> {
 
   /** @internal */
   override shouldRetry(error: Error): boolean {
-    if (error instanceof ConnectionLostError) return true;
+    if (error instanceof ConnectionLostError || isQuestionGone(error)) return true;
     const state = sqlState(error);
     return state !== undefined && (state.startsWith('40') || RETRYABLE.has(state));
   }

@@ -144,19 +144,20 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   }
 
   async #connect(): Promise<C> {
+    const connection = await this.session.acquire(this.#txn, () => this.#whenCancelled());
+    this.#giveUp = undefined;
+    connection.start(this.session.beginText(this.#txn.options, this.#declared === 'readonly'));
+    this.#connection = connection;
+    return connection;
+  }
+
+  /** Rejects when the deadline passes while a connection is waited for. */
+  #whenCancelled(): Promise<never> {
     const cancelled = new Promise<never>((_, reject) => {
       this.#giveUp = reject;
     });
-    try {
-      if (this.#cancelled !== undefined) throw this.#cancelled;
-      const connection = await this.session.acquire(this.#txn, cancelled);
-      connection.start(this.session.beginText(this.#txn.options, this.#declared === 'readonly'));
-      this.#connection = connection;
-      return connection;
-    } finally {
-      this.#giveUp = undefined;
-      cancelled.catch(() => undefined);
-    }
+    cancelled.catch(() => undefined);
+    return cancelled;
   }
 
   #closedError(): TransactionClosed {

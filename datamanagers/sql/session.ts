@@ -100,29 +100,30 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
   }
 
   /** A connection for a transaction: the one kept by its context, else one of the pool. */
-  async acquire(txn: Transaction, cancelled: Promise<never>): Promise<C> {
+  acquire(txn: Transaction, cancelled: () => Promise<never>): Promise<C> {
     const home = txn.manager.home;
-    const kept = this.#kept.get(home);
+    const kept = this.#kept.size === 0 ? undefined : this.#kept.get(home);
     if (kept === undefined) return this.connect(cancelled);
     this.#kept.delete(home);
     kept.forget();
-    if (kept.connection.broken === undefined) return kept.connection;
+    if (kept.connection.broken === undefined) return Promise.resolve(kept.connection);
     kept.connection.release();
     return this.connect(cancelled);
   }
 
   /** Takes a connection back at the end of a transaction: keeps it for its context, or gives it to the pool. */
   giveBack(connection: C, txn: Transaction, keep: boolean): void {
+    if (!keep) return connection.release();
     const home: TransactionManager = txn.manager.home;
-    if (!keep || connection.broken !== undefined || connection.open || connection.isUncertain || this.#kept.has(home)) {
-      connection.release();
-      return;
+    if (connection.broken !== undefined || connection.open || connection.isUncertain || this.#kept.has(home)) {
+      return connection.release();
     }
     const drop = (): void => {
       this.#kept.delete(home);
       connection.release();
     };
     this.#kept.set(home, { connection, forget: home.onClose(drop) });
+    return undefined;
   }
 
   /**
@@ -146,7 +147,7 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
   }
 
   /** Takes a connection of the pool, for a bounded time. */
-  protected abstract connect(cancelled: Promise<never>): Promise<C>;
+  protected abstract connect(cancelled: () => Promise<never>): Promise<C>;
   /** The statement that begins a transaction with these options. */
   abstract beginText(options: TransactionOptions, readOnly: boolean): string;
   /** Whether trying the whole transaction again may help (zope 154). */
