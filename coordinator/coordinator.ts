@@ -127,7 +127,6 @@ export class TransactionCoordinator {
    * @throws TransactionClosed after {@link close}.
    */
   begin(options?: TransactionOptions): Promise<Transaction> {
-    if (this.#closed) return Promise.reject(this.#closedError());
     const scope = this.#storage.getStore();
     const manager = scope === undefined ? new ContextManager(this.#owner, undefined) : scope.manager;
     return manager.begin(options);
@@ -240,7 +239,6 @@ export class TransactionCoordinator {
 
   /** A context for one transaction, inside of the one where it is called: the same synchronizers, another manager. */
   async #inOwnContext<T>(body: (manager: ContextManager) => Promise<T>): Promise<T> {
-    if (this.#closed) throw this.#closedError();
     const manager = new ContextManager(this.#owner, this.#storage.getStore()?.manager);
     const ended = this.#storage.run(new Scope(manager, undefined), body, manager);
     try {
