@@ -204,15 +204,15 @@ export class TransactionCoordinator {
     const inside = fn as (txn: Transaction | undefined) => Awaitable<T>;
     switch (propagation) {
       case 'required':
-        return current === undefined ? this.#runOwn(inside, own) : runJoined(current, inside, own);
+        return current === undefined ? this.#runOwn(inside, own) : this.#runJoined(current, inside, own);
       case 'requires-new':
         return this.#runOwn(inside, own);
       case 'nested':
         return current === undefined ? this.#runOwn(inside, own) : this.#runNested(current, inside, own);
       case 'mandatory':
-        return runJoined(this.get(), inside, own);
+        return this.#runJoined(this.get(), inside, own);
       case 'supports':
-        return current === undefined ? inside(undefined) : runJoined(current, inside, own);
+        return current === undefined ? inside(undefined) : this.#runJoined(current, inside, own);
       case 'not-supported':
         return this.suspend(() => inside(undefined));
       case 'never':
@@ -222,6 +222,10 @@ export class TransactionCoordinator {
           { xid: current.id },
         );
     }
+  }
+
+  #runJoined<T>(txn: Transaction, fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
+    return runJoined(txn, this.#storage.getStore()?.frame, fn, options);
   }
 
   #runNested<T>(txn: Transaction, fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {

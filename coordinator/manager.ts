@@ -11,7 +11,7 @@ import {
 import { Deadline, signalError } from './deadline.ts';
 import { type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
 import { type OnError, emitWarning } from './report.ts';
-import { type Attempt, attemptsOf, runOptionRules, runOwned } from './run.ts';
+import { type Attempt, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
 import type { Savepoint } from './savepoint.ts';
 import { Synchronizers } from './synchronizers.ts';
 import { isThenable } from './thenable.ts';
@@ -270,4 +270,6 @@ export function noTransaction(): NoTransaction {
 export function checkRun(fn: unknown, options: object, rules: Parameters<typeof checkOptions>[2]): void {
   if (typeof fn !== 'function') throw new ConfigurationError(`run() takes a function, not ${describe(fn)}`);
   checkOptions('run()', options, rules);
+  const { attempts } = options as RunOptions;
+  if (attempts !== undefined) checkAttempts(attempts);
 }

@@ -10,6 +10,7 @@ import type { Awaitable, RunOptions } from './types.ts';
  */
 export async function runJoined<T>(
   txn: Transaction,
+  frame: NestedFrame | undefined,
   fn: (txn: Transaction) => Awaitable<T>,
   options: RunOptions,
 ): Promise<T> {
@@ -19,7 +20,7 @@ export async function runJoined<T>(
     return await (deadline === undefined ? fn(txn) : deadline.race(fn(txn)));
   } catch (thrown) {
     // Inside of a nested run its rollback undoes the damage; else only the rollback of all does.
-    if (txn.innermost !== undefined) txn.innermost.failure ??= toError(thrown);
+    if (frame !== undefined && !frame.closed) frame.failure ??= toError(thrown);
     else if (txn.status === 'active' && !txn.ending) txn.doom(toError(thrown));
     throw thrown;
   } finally {
@@ -57,6 +58,7 @@ export async function runNested<T>(
   const { frame: parent } = place;
   while (txn.innermost !== parent) {
     if (parent?.closed === true) throw frameClosed(txn);
+    txn.requireOpen('nest a run in');
     await new Promise<void>((resolve) => txn.frameWaiters.push(resolve));
   }
   const frame: NestedFrame = { parent, closed: false, failure: undefined };

@@ -37,7 +37,7 @@ export const runOptionRules: Record<keyof RunOptions, Rule> = {
 const attemptOptionRules: Record<keyof AttemptOptions, Rule> = { ...transactionRules, backoff: aBackoff };
 
 /** @throws RangeError unless it is a whole number of at least 1 (zope 25, 36). */
-function checkAttempts(attempts: unknown): asserts attempts is number {
+export function checkAttempts(attempts: unknown): asserts attempts is number {
   if (!Number.isSafeInteger(attempts) || (attempts as number) < 1) {
     throw new RangeError(`the number of attempts must be a whole number of at least 1, not ${describe(attempts)}`);
   }

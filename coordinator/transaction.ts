@@ -475,6 +475,7 @@ export class Transaction {
     this.sortKeys = NO_NAMES as string[];
     this.owners = NO_RESOURCES as unknown[];
     this.#data = undefined;
+    if (this.#frameWaiters !== undefined) for (const wake of this.#frameWaiters.splice(0)) wake();
     if (this.deadline !== undefined) {
       this.deadline.clear();
       this.deadline = undefined;
