@@ -45,7 +45,7 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
     await phases.undo(error);
     return fail(txn, error);
   }
-  for (let finishing = true; finishing; ) {
+  for (let finishing = true; finishing;) {
     try {
       const answer = phases.finishNext();
       finishing = answer !== false;
@@ -108,7 +108,8 @@ async function completeSlowly(txn: Transaction, committed: boolean): Promise<voi
 }
 
 function callAfterCommitHooks(txn: Transaction, committed: boolean): Awaitable<void> {
-  const called = txn.hooks === undefined ? undefined : callReportingHooks(txn, txn.hooks.list('afterCommit'), [committed]);
+  const called =
+    txn.hooks === undefined ? undefined : callReportingHooks(txn, txn.hooks.list('afterCommit'), [committed]);
   if (called !== undefined) return called.then(() => txn.dropHooks());
   txn.dropHooks();
   return undefined;

@@ -121,7 +121,7 @@ export interface ContextOwner {
 }
 
 // Taken once, outside of any transaction: a connection that is opened in a context would keep that context for life.
-const outsideOfAll: <R>(fn: () => R) => R = AsyncLocalStorage.snapshot() as <R>(fn: () => R) => R;
+const outsideOfAll: <R>(fn: () => R) => R = AsyncLocalStorage.snapshot();
 
 /** Calls `fn` outside of every asynchronous context, as the program's start was: for opening connections. */
 export function outside<R>(fn: () => R): R {

@@ -1,7 +1,14 @@
 /** The front of the machine: the same calls, for the manager of the calling asynchronous context. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { ContextManager, type ContextOwner, Scope, type ScopeStorage } from './context.ts';
-import { AlreadyInTransaction, ConfigurationError, TransactionClosed, TransactionStateError, describe, toError } from './errors.ts';
+import {
+  AlreadyInTransaction,
+  ConfigurationError,
+  TransactionClosed,
+  TransactionStateError,
+  describe,
+  toError,
+} from './errors.ts';
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction } from './manager.ts';
 import { aDelay, aString, checkOptions, oneOf } from './options.ts';
@@ -194,9 +201,15 @@ export class TransactionCoordinator {
    * @throws What `fn` threw or the commit, unchanged; a failure of the abort hangs on it as `suppressed`.
    * @throws RangeError unless `attempts` is a whole number of at least 1, ConfigurationError for other impossible options.
    */
-  run<T>(fn: (txn: Transaction) => Awaitable<T>, options?: CoordinatorRunOptions & { propagation?: WithTransaction | undefined }): Promise<T>;
+  run<T>(
+    fn: (txn: Transaction) => Awaitable<T>,
+    options?: CoordinatorRunOptions & { propagation?: WithTransaction | undefined },
+  ): Promise<T>;
   /** The same where there may be no transaction. */
-  run<T>(fn: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions & { propagation: MaybeWithout }): Promise<T>;
+  run<T>(
+    fn: (txn: Transaction | undefined) => Awaitable<T>,
+    options: CoordinatorRunOptions & { propagation: MaybeWithout },
+  ): Promise<T>;
   async run<T>(fn: (txn: never) => Awaitable<T>, options: CoordinatorRunOptions = {}): Promise<T> {
     checkRun(fn, options, runRules);
     const { propagation = 'required', ...own } = options;
@@ -353,7 +366,9 @@ export class TransactionCoordinator {
 }
 
 function closedError(): TransactionClosed {
-  return new TransactionClosed('a transaction can begin while its coordinator is open; this one was closed with close()');
+  return new TransactionClosed(
+    'a transaction can begin while its coordinator is open; this one was closed with close()',
+  );
 }
 
 /** Ends a context: what was left open is aborted. */

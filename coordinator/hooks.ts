@@ -32,7 +32,12 @@ export class Hooks {
   }
 
   counts(): HookCounts {
-    return [this.list('beforeCommit').length, this.list('afterCommit').length, this.list('beforeAbort').length, this.list('afterAbort').length];
+    return [
+      this.list('beforeCommit').length,
+      this.list('afterCommit').length,
+      this.list('beforeAbort').length,
+      this.list('afterAbort').length,
+    ];
   }
 
   /** Drops the hooks registered since {@link counts} was taken: the savepoint they followed was rolled back. */

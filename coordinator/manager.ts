@@ -29,7 +29,11 @@ export interface ManagerOptions {
   allowUnsafeLastResources?: boolean | undefined;
 }
 
-export const managerRules: Rules<ManagerOptions> = { explicit: aBoolean, onError: aFunction, allowUnsafeLastResources: aBoolean };
+export const managerRules: Rules<ManagerOptions> = {
+  explicit: aBoolean,
+  onError: aFunction,
+  allowUnsafeLastResources: aBoolean,
+};
 
 const NO_OPTIONS: TransactionOptions = Object.freeze({});
 
@@ -208,7 +212,9 @@ export class TransactionManager {
   /** Leaves the manager without a current transaction. @throws TransactionStateError for one that isn't current (zope 11). */
   free(txn: Transaction): void {
     if (this.#current !== txn) {
-      throw new TransactionStateError('only the current transaction can be freed; this one is not current', { xid: txn.id });
+      throw new TransactionStateError('only the current transaction can be freed; this one is not current', {
+        xid: txn.id,
+      });
     }
     this.#current = undefined;
   }

@@ -72,9 +72,7 @@ export function checkOptions(where: string, options: unknown, rules: Readonly<Re
     const value = (options as Record<string, unknown>)[key];
     const rule = Object.hasOwn(rules, key) ? rules[key] : undefined;
     if (rule === undefined) {
-      throw new ConfigurationError(
-        `${where} has no option ${describe(key)}; it has ${list(Object.keys(rules))}`,
-      );
+      throw new ConfigurationError(`${where} has no option ${describe(key)}; it has ${list(Object.keys(rules))}`);
     }
     if (value !== undefined && !rule.accepts(value)) {
       throw new ConfigurationError(`${where}: the option '${key}' must be ${rule.requires}, not ${describe(value)}`);

@@ -1,5 +1,12 @@
 /** Running a function inside a transaction that somebody else began. */
-import { ConcurrentUseError, ConfigurationError, DoomedTransaction, TransactionClosed, suppress, toError } from './errors.ts';
+import {
+  ConcurrentUseError,
+  ConfigurationError,
+  DoomedTransaction,
+  TransactionClosed,
+  suppress,
+  toError,
+} from './errors.ts';
 import { Deadline, signalError } from './deadline.ts';
 import type { Transaction } from './transaction.ts';
 import type { Awaitable, RunOptions } from './types.ts';

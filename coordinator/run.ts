@@ -143,12 +143,19 @@ function noteOf(fn: { readonly name: string }): string | undefined {
 }
 
 /** How long to wait after the given failed attempt, in milliseconds: exponential, half of it random (departure from zope 45). */
-export function backoffMs(attempt: number, { baseMs = DEFAULT_BACKOFF_MS, maxMs = DEFAULT_LONGEST_BACKOFF_MS }: Backoff): number {
+export function backoffMs(
+  attempt: number,
+  { baseMs = DEFAULT_BACKOFF_MS, maxMs = DEFAULT_LONGEST_BACKOFF_MS }: Backoff,
+): number {
   const longest = Math.min(maxMs, baseMs * 2 ** (attempt - 1));
   return longest / 2 + (environment.random() * longest) / 2;
 }
 
-function waitBefore(attempt: number, backoff: Backoff | false | undefined, signal: AbortSignal | undefined): Awaitable<void> {
+function waitBefore(
+  attempt: number,
+  backoff: Backoff | false | undefined,
+  signal: AbortSignal | undefined,
+): Awaitable<void> {
   if (backoff === false || signal?.aborted === true) return undefined;
   return new Promise((resolve) => {
     const done = (): void => {

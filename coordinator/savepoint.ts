@@ -108,7 +108,12 @@ export async function makeSavepoint(txn: Transaction, optimistic: boolean): Prom
       } else if (optimistic) {
         savepoint.made(manager, new NoRollback(txn, manager));
       } else {
-        throw unsupported(txn, manager, 'make a savepoint', 'ask for an optimistic one, savepoint(true), where it will not be rolled back');
+        throw unsupported(
+          txn,
+          manager,
+          'make a savepoint',
+          'ask for an optimistic one, savepoint(true), where it will not be rolled back',
+        );
       }
       txn.requireOpen('make a savepoint of');
     }
@@ -137,7 +142,12 @@ class NoRollback implements DataManagerSavepoint {
   }
 
   rollback(): never {
-    throw unsupported(this.#txn, this.#manager, 'roll back to a savepoint', 'the transaction has failed and must be aborted');
+    throw unsupported(
+      this.#txn,
+      this.#manager,
+      'roll back to a savepoint',
+      'the transaction has failed and must be aborted',
+    );
   }
 }
 

@@ -69,8 +69,6 @@ function checkSession(where: string, session: unknown): asserts session is Sessi
     typeof candidate.markChanged !== 'function' ||
     typeof candidate.joinTransaction !== 'function'
   ) {
-    throw new ConfigurationError(
-      `${where}() takes a session, such as new PgSession(pool), not ${describe(session)}`,
-    );
+    throw new ConfigurationError(`${where}() takes a session, such as new PgSession(pool), not ${describe(session)}`);
   }
 }

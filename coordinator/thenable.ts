@@ -9,7 +9,11 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
  * Calls `step` on each item in order, the next one only when the one before has answered. Items that are appended meanwhile
  * are visited too. Returns a promise only where a step did.
  */
-export function inOrder<T, C>(items: readonly T[], context: C, step: (item: T, context: C) => unknown): Awaitable<void> {
+export function inOrder<T, C>(
+  items: readonly T[],
+  context: C,
+  step: (item: T, context: C) => unknown,
+): Awaitable<void> {
   for (let index = 0; index < items.length; index++) {
     const answer = step(items[index]!, context);
     if (isThenable(answer)) return continueInOrder(answer, items, index + 1, context, step);

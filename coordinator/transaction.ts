@@ -51,10 +51,13 @@ export class Transaction {
 
   /** @internal */ state: Status = 'active';
   /** @internal True from the call of commit() or abort() on. */ ending = false;
-  /** @internal The commit or abort under way, where it didn't end synchronously. */ completion: Promise<void> | undefined = undefined;
+  /** @internal The commit or abort under way, where it didn't end synchronously. */ completion:
+    | Promise<void>
+    | undefined = undefined;
   /** @internal In the order of joining. */ resources: DataManager[] = NO_RESOURCES as DataManager[];
   /** @internal The sort key of each resource. */ sortKeys: string[] = NO_NAMES as string[];
-  /** @internal Under which key each resource was joined by {@link getOrJoin}. */ owners: unknown[] = NO_RESOURCES as unknown[];
+  /** @internal Under which key each resource was joined by {@link getOrJoin}. */ owners: unknown[] =
+    NO_RESOURCES as unknown[];
   /** @internal */ hooks: Hooks | undefined = undefined;
   /** @internal True once its last hook was called. */ hooksCalled = false;
   /** @internal Why it can't be committed: the error of the step that failed. */ failure: Error | undefined = undefined;
@@ -146,7 +149,9 @@ export class Transaction {
     if (index >= 0) return this.resources[index] as D;
     this.#refuseJoin();
     if (typeof factory !== 'function') {
-      throw new ConfigurationError(`getOrJoin() takes a function that makes a data manager, not ${describe(factory)}`, { xid: this.id });
+      throw new ConfigurationError(`getOrJoin() takes a function that makes a data manager, not ${describe(factory)}`, {
+        xid: this.id,
+      });
     }
     const manager = factory(this);
     this.#join(manager, key);
@@ -308,7 +313,7 @@ export class Transaction {
   }
   /** Calls `hook(committed, ...args)` when a commit is over, outside the transaction; its error is reported (zope 95, 96). */
   addAfterCommitHook<A extends unknown[]>(hook: AfterCommitHook<A>, ...args: A): void {
-    this.#addHook('afterCommit', hook as (...args: never[]) => unknown, args);
+    this.#addHook('afterCommit', hook, args);
   }
   /** Calls `hook(...args)` when an abort begins, inside the transaction; its error is reported (zope 99). */
   addBeforeAbortHook<A extends unknown[]>(hook: BeforeHook<A>, ...args: A): void {
@@ -358,7 +363,9 @@ export class Transaction {
 
   #anyoneWouldRetry(candidate: unknown): boolean {
     if (!(candidate instanceof Error)) return false;
-    return this.resources.some((manager) => typeof manager.shouldRetry === 'function' && manager.shouldRetry(candidate));
+    return this.resources.some(
+      (manager) => typeof manager.shouldRetry === 'function' && manager.shouldRetry(candidate),
+    );
   }
 
   /**
@@ -506,13 +513,15 @@ export class Transaction {
 /** An error and its causes, outermost first. */
 function causesOf(error: unknown): unknown[] {
   const causes = [error];
-  for (let cause = error; cause instanceof Error && causes.length <= CAUSE_DEPTH; ) causes.push((cause = cause.cause));
+  for (let cause = error; cause instanceof Error && causes.length <= CAUSE_DEPTH;) causes.push((cause = cause.cause));
   return causes;
 }
 
 function checkedSortKey(manager: DataManager): string {
   if (typeof manager !== 'object' || manager === null) {
-    throw new ConfigurationError(`a data manager must be an object with the methods ${list(METHODS)}, not ${describe(manager)}`);
+    throw new ConfigurationError(
+      `a data manager must be an object with the methods ${list(METHODS)}, not ${describe(manager)}`,
+    );
   }
   for (const method of METHODS) {
     if (typeof manager[method] !== 'function') {
@@ -537,6 +546,9 @@ function text(what: string, value: unknown): string {
   if (value === null || value === undefined) {
     throw new RangeError(`the ${what} of a transaction must be a string, not ${String(value)}`);
   }
-  reportWarning(`the ${what} of a transaction must be a string; ${describe(value)} is taken as text`, 'DeprecationWarning');
-  return String(value);
+  reportWarning(
+    `the ${what} of a transaction must be a string; ${describe(value)} is taken as text`,
+    'DeprecationWarning',
+  );
+  return `${value as string}`;
 }

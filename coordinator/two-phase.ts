@@ -6,7 +6,14 @@
  * recovery finds what is left by {@link RecoverableResource}.
  */
 import { attempt, cleanUp } from './cleanup.ts';
-import { type CommitOutcomeUnknownError, InDoubtError, TooManyLastResourcesError, list, suppress, toError } from './errors.ts';
+import {
+  type CommitOutcomeUnknownError,
+  InDoubtError,
+  TooManyLastResourcesError,
+  list,
+  suppress,
+  toError,
+} from './errors.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import type { DataManager } from './types.ts';
@@ -125,7 +132,13 @@ export class TwoPhaseCommit {
     const txn = this.#txn;
     const others = this.#order.slice(0, this.#voted).filter((manager) => !this.#released?.has(manager));
     const held = others.filter((manager) => manager.hold !== undefined);
-    await cleanUp(txn, this.#order.filter((manager) => !held.includes(manager)), new Set(this.#order.slice(0, this.#voted)), error, this.#released);
+    await cleanUp(
+      txn,
+      this.#order.filter((manager) => !held.includes(manager)),
+      new Set(this.#order.slice(0, this.#voted)),
+      error,
+      this.#released,
+    );
     if (held.length === 0) return error;
     for (const manager of held) await attempt(() => manager.hold!(txn), error);
     const unfinished = held.map((manager) => txn.nameOf(manager));
@@ -183,7 +196,8 @@ function chooseWay(txn: Transaction, order: readonly DataManager[]): readonly Da
   }
   if (lastResource !== undefined) txn.way = durables === 0 ? 'one-phase' : 'last-resource';
   else txn.way = durables === 0 && plain === 0 ? 'read-only' : 'two-phase';
-  if (lastResources > 1) return [...order.filter((m) => m.lastResource !== true), ...order.filter((m) => m.lastResource === true)];
+  if (lastResources > 1)
+    return [...order.filter((m) => m.lastResource !== true), ...order.filter((m) => m.lastResource === true)];
   if (lastResource === undefined || order.at(-1) === lastResource) return order;
   return [...order.filter((m) => m !== lastResource), lastResource];
 }

@@ -162,14 +162,7 @@ export interface TransactionOptions {
  * - `not-supported`: runs without one; the outer one waits untouched.
  * - `never`: throws {@link AlreadyInTransaction} where one is active.
  */
-export type Propagation =
-  | 'required'
-  | 'requires-new'
-  | 'nested'
-  | 'mandatory'
-  | 'supports'
-  | 'not-supported'
-  | 'never';
+export type Propagation = 'required' | 'requires-new' | 'nested' | 'mandatory' | 'supports' | 'not-supported' | 'never';
 
 /** How long to wait before the next attempt. Exponential: `baseMs * 2 ** (attempt - 1)`, at most `maxMs`, half of it random. */
 export interface Backoff {

@@ -27,7 +27,10 @@ export class XidSource {
 
   /** @throws ConfigurationError when a part isn't 1 to 12 of `A-Z a-z 0-9 _ . -`. */
   constructor(app = 'unanimous', store = '-') {
-    for (const [what, part] of [['app', app], ['store', store]] as const) {
+    for (const [what, part] of [
+      ['app', app],
+      ['store', store],
+    ] as const) {
       if (typeof part !== 'string' || !PART.test(part)) {
         throw new ConfigurationError(
           `the ${what} part of a transaction id must be 1 to 12 letters, digits, '_', '.' or '-', not ${describe(part)}`,

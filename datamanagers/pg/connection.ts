@@ -1,6 +1,14 @@
 /** One connection of the pool while a transaction has it: one thing at a time, and never lost sight of. */
 import { ConnectionLostError, SilentRollbackError, TransactionStateError } from '../../coordinator/errors.ts';
-import { type PgClient, type PgClientClass, type PgPool, type PgQueryConfig, type PgResult, type PgSubmittable, sqlState } from './driver.ts';
+import {
+  type PgClient,
+  type PgClientClass,
+  type PgPool,
+  type PgQueryConfig,
+  type PgResult,
+  type PgSubmittable,
+  sqlState,
+} from './driver.ts';
 import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
 import type { SqlConnection, WrittenState } from '../sql/connection.ts';
 import { effectOf } from '../sql/state.ts';
@@ -85,7 +93,10 @@ export class PgConnection implements SqlConnection {
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
     const alone = typeof text !== 'string' || text.length === 0 || maybeSeveral(text) || flight.rows !== undefined;
-    if (alone) return this.#begin === undefined ? this.#fly(flight, true) : this.#beginApart().then(() => this.#fly(flight, true));
+    if (alone)
+      return this.#begin === undefined
+        ? this.#fly(flight, true)
+        : this.#beginApart().then(() => this.#fly(flight, true));
     flight.queryMode = 'extended';
     flight.begin = this.#begin;
     if (asks) flight.question = questionFor(this.#client);
@@ -165,7 +176,10 @@ export class PgConnection implements SqlConnection {
       this.broken ??= this.lastError ?? new Error('the connection has ended');
       done();
     };
-    const timer = setTimeout(() => this.destroy(new Error(`the server was not ready ${GRACE_MS} ms after an error`)), GRACE_MS);
+    const timer = setTimeout(
+      () => this.destroy(new Error(`the server was not ready ${GRACE_MS} ms after an error`)),
+      GRACE_MS,
+    );
     client.once('drain', done);
     client.once('end', gone);
     client.once('error', done);
@@ -305,7 +319,10 @@ export class PgConnection implements SqlConnection {
   /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
   async #flyInTime(text: string): Promise<PgResult> {
     const ms = this.#endTimeoutMs;
-    const timer = setTimeout(() => this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)), ms);
+    const timer = setTimeout(
+      () => this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)),
+      ms,
+    );
     try {
       return await this.#fly(new this.#Flight(text), false);
     } finally {
@@ -351,7 +368,8 @@ export class PgConnection implements SqlConnection {
    * next, it is closed instead.
    */
   release(): void {
-    const unusable = this.broken ?? (this.#open || this.#uncertain ? new Error('a transaction may be open') : undefined);
+    const unusable =
+      this.broken ?? (this.#open || this.#uncertain ? new Error('a transaction may be open') : undefined);
     this.#client.release(unusable ?? (this.#spoiled || this.#cancelling !== undefined));
     this.#client.removeListener('error', this.#onError);
   }

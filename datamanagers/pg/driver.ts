@@ -60,13 +60,12 @@ export interface PgPoolClient {
 
 // What follows is there at run time, and not in the types that a user's pool is checked against.
 
-/** @internal */
 export interface PgWire {
   readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void };
   execute(message: { portal: string }): void;
 }
 
-/** @internal A client with the parts that are not declared. */
+/** A client with the parts that are not declared. */
 export interface PgClient extends PgPoolClient {
   readonly connection: PgWire;
   readonly processID: number | null;
@@ -76,13 +75,12 @@ export interface PgClient extends PgPoolClient {
   end(): Promise<void>;
 }
 
-/** @internal */
 export interface PgClientClass {
   new (options: object): PgClient;
   readonly Query: PgQueryClass;
 }
 
-/** @internal `pg`'s own query, of which a flight is a subclass. */
+/** `pg`'s own query, of which a flight is a subclass. */
 export interface PgQuery {
   text: string | undefined;
   name: string | undefined;
@@ -101,7 +99,6 @@ export interface PgQuery {
   handleReadyForQuery(connection: PgWire): void;
 }
 
-/** @internal */
 export type PgQueryClass = new (config: string | object, values?: unknown[]) => PgQuery;
 
 /** An error that the server sent, as `pg` makes it. */

@@ -3,7 +3,11 @@ import { outside } from '../../coordinator/context.ts';
 import type { PgClient, PgClientClass, PgPool } from './driver.ts';
 
 /** Opens a connection of its own as the pool would, calls `use` with it, and closes it. Bounded by `timeoutMs`. */
-export async function callWithClient<T>(pool: PgPool, timeoutMs: number, use: (client: PgClient) => Promise<T>): Promise<T> {
+export async function callWithClient<T>(
+  pool: PgPool,
+  timeoutMs: number,
+  use: (client: PgClient) => Promise<T>,
+): Promise<T> {
   const { Client } = pool as PgPool & { Client: PgClientClass };
   // Outside of the caller's context: its errors and notices come for as long as the connection lives.
   const client = outside(() => new Client({ ...pool.options, ...password(pool), pipeline: false }));

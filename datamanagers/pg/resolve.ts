@@ -2,7 +2,7 @@
  * Finding out how a transaction ended whose reply was lost, and ending what was prepared. Everything here runs over connections
  * of its own, again and again until it is known or the time is up.
  */
-import { HeuristicError } from '../../coordinator/errors.ts';
+import { HeuristicError, toError } from '../../coordinator/errors.ts';
 import { type PgPool, sqlState } from './driver.ts';
 import { literal } from './connection.ts';
 import { callWithClient } from './out-of-band.ts';
@@ -28,10 +28,13 @@ export interface Question {
 async function persist<T>(question: Question, ask: (query: Ask) => Promise<T | undefined>): Promise<T | undefined> {
   const end = performance.now() + question.timeoutMs;
   let pauseMs = PAUSE_MS;
-  let lastError: unknown;
+  let lastError: Error | undefined;
   for (;;) {
     const leftMs = end - performance.now();
-    if (leftMs <= 0) return failOrNothing(lastError);
+    if (leftMs <= 0) {
+      if (lastError !== undefined) throw lastError;
+      return undefined;
+    }
     try {
       const answer = await callWithClient(question.pool, leftMs, (client) =>
         ask(async (text, values) => ((await client.query(text, values)) as { rows: Record<string, unknown>[] }).rows),
@@ -40,17 +43,12 @@ async function persist<T>(question: Question, ask: (query: Ask) => Promise<T | u
       lastError = undefined;
     } catch (error) {
       if (error instanceof HeuristicError) throw error;
-      lastError = error;
+      lastError = toError(error);
     }
     const waitMs = Math.min(pauseMs, Math.max(end - performance.now(), 0));
     await new Promise((resolve) => setTimeout(resolve, waitMs));
     pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
   }
-}
-
-function failOrNothing(error: unknown): undefined {
-  if (error !== undefined) throw error;
-  return undefined;
 }
 
 type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
@@ -98,7 +96,8 @@ export async function endPrepared(
     }
     return verb === 'rollback' ? await cannotAppear(ask, question.pid, gid) : await wasCommitted(ask, gid, xid);
   });
-  if (done === undefined) throw new Error(`the prepared transaction ${gid} could not be ended within ${question.timeoutMs} ms`);
+  if (done === undefined)
+    throw new Error(`the prepared transaction ${gid} could not be ended within ${question.timeoutMs} ms`);
 }
 
 /** True where nothing is prepared under the name and the process that was asked to prepare it is gone. */

@@ -15,7 +15,14 @@ export interface Acquisition<T> {
 }
 
 /** @throws AcquireTimeoutError when the pool has none within `timeoutMs`; what comes later goes back to it. */
-export async function acquire<T>({ connect, discard, cancelled, timeoutMs, resource, describePool }: Acquisition<T>): Promise<T> {
+export async function acquire<T>({
+  connect,
+  discard,
+  cancelled,
+  timeoutMs,
+  resource,
+  describePool,
+}: Acquisition<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {

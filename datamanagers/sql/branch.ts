@@ -14,7 +14,7 @@ import type { SqlConnection } from './connection.ts';
 import type { SqlSession } from './session.ts';
 
 /** Work on the connection. */
-export type Work<C, T> = (connection: C) => Promise<T>;
+export type Work<T> = (connection: SqlConnection) => Promise<T>;
 
 /** How long a cursor or stream that is read to its end, or was told to stop, may take to be through, in milliseconds. */
 const STREAM_GRACE_MS = 1_000;
@@ -24,13 +24,13 @@ interface Waiting {
   readonly refuse: (error: Error) => void;
 }
 
-export class SqlBranch<C extends SqlConnection> implements DataManager {
+export class SqlBranch implements DataManager {
   readonly sortKey: string;
-  readonly session: SqlSession<C>;
+  readonly session: SqlSession;
   readonly #txn: Transaction;
   keep: boolean;
   #declared: SessionState;
-  #connection: C | undefined = undefined;
+  #connection: SqlConnection | undefined = undefined;
   #busy = false;
   /** Stops the cursor or stream under way, which may stay open for as long as its reader likes. */
   #stop: (() => void) | undefined = undefined;
@@ -45,7 +45,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   #idle: (() => void)[] | undefined = undefined;
   #savepoints = 0;
 
-  constructor(session: SqlSession<C>, txn: Transaction, state: SessionState, keep: boolean) {
+  constructor(session: SqlSession, txn: Transaction, state: SessionState, keep: boolean) {
     this.session = session;
     this.#txn = txn;
     this.#declared = state;
@@ -56,10 +56,12 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
 
   /** What was declared, and what is known to be written. */
   get state(): SessionState {
-    return this.#declared === 'active' && this.session.detectWrites && this.#connection?.wrote === true ? 'changed' : this.#declared;
+    return this.#declared === 'active' && this.session.detectWrites && this.#connection?.wrote === true
+      ? 'changed'
+      : this.#declared;
   }
 
-  get recoverable(): SqlSession<C> {
+  get recoverable(): SqlSession {
     return this.session;
   }
 
@@ -91,7 +93,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   }
 
   /** Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it. */
-  perform<T>(work: Work<C, T>, stop?: () => void): Promise<T> {
+  perform<T>(work: Work<T>, stop?: () => void): Promise<T> {
     if (this.#closed) return Promise.reject(this.#closedError());
     const passed = this.#cancelled ?? this.#txn.deadline?.passed;
     if (passed !== undefined) return Promise.reject(passed);
@@ -104,7 +106,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     });
   }
 
-  async #run<T>(work: Work<C, T>, stop: (() => void) | undefined): Promise<T> {
+  async #run<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
     try {
       const connection = this.#connection ?? (await this.#connect());
       // The end may have begun while the connection was waited for.
@@ -139,14 +141,14 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     if (this.#connection?.broken !== undefined) this.#told = true;
     if (this.#cancelled !== undefined && !(error instanceof TransactionClosed)) return this.#cancelled;
     // A driver's error comes from its socket; from here the stack leads back to the statement.
-    if (error instanceof Error && !(error instanceof TransactionError)) Error.captureStackTrace(error, this.perform);
+    if (error instanceof Error && !(error instanceof TransactionError)) Error.captureStackTrace(error);
     return error;
   }
 
-  async #connect(): Promise<C> {
+  async #connect(): Promise<SqlConnection> {
     const connection = await this.session.acquire(this.#txn, () => this.#whenCancelled());
     this.#giveUp = undefined;
-    connection.start(this.session.beginText(this.#txn.options, this.#declared === 'readonly'));
+    connection.start(this.session.server.beginText(this.#txn.options, this.#declared === 'readonly'));
     this.#connection = connection;
     return connection;
   }
@@ -161,7 +163,8 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   }
 
   #closedError(): TransactionClosed {
-    const what = this.#txn.status === 'active' || this.#txn.status === 'doomed' ? 'is ending' : `is ${this.#txn.status}`;
+    const what =
+      this.#txn.status === 'active' || this.#txn.status === 'doomed' ? 'is ending' : `is ${this.#txn.status}`;
     return new TransactionClosed(
       `a session works while its transaction is active; that of '${this.session.name}' ${what}, so nothing more is sent`,
       { resource: this.session.name, xid: this.#txn.id },
@@ -186,7 +189,8 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     if (connection === undefined) return undefined;
     if (connection.broken !== undefined && this.changed) throw connection.lost();
     if (connection.failed && this.changed) throw connection.silentRollback();
-    const unknown = this.#declared === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
+    const unknown =
+      this.#declared === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
     // Alone, a COMMIT costs nothing where nothing was written; among others it would mean to prepare.
     if (!unknown || txn.resources.length === 1) return undefined;
     return connection.hasWritten().then(() => undefined);
@@ -217,19 +221,19 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     return 'read-only';
   }
 
-  async #commitOnePhase(connection: C): Promise<void> {
+  async #commitOnePhase(connection: SqlConnection): Promise<void> {
     if (this.state === 'changed') await connection.learnXid();
     this.#committing = true;
     try {
       await connection.commit();
     } catch (error) {
       if (!connection.isUncertain) throw error;
-      await this.session.resolveCommit(connection, this.#txn, error as Error);
+      await this.session.server.resolveCommit(connection, this.#txn, error as Error);
     }
     this.#release();
   }
 
-  async #prepare(connection: C): Promise<void> {
+  async #prepare(connection: SqlConnection): Promise<void> {
     const gid = this.session.gidOf(this.#txn.id);
     this.#busy = true;
     try {
@@ -238,7 +242,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     } catch (error) {
       // It may land late: the abort looks for it.
       if (connection.isUncertain) this.#prepared = gid;
-      throw this.#cancelled ?? this.session.explainPrepare(error as Error);
+      throw this.#cancelled ?? this.session.server.explainPrepare(error as Error);
     } finally {
       this.#busy = false;
     }
@@ -249,7 +253,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     if (this.#ended || gid === undefined) return;
     this.#ended = true;
     try {
-      await this.session.finishPrepared(this.#connection!, 'commit', gid);
+      await this.session.server.endPrepared('commit', gid, this.#connection);
     } finally {
       this.#release();
     }
@@ -283,7 +287,7 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
     }
     this.#ended = true;
     try {
-      if (this.#prepared !== undefined) await this.session.finishPrepared(connection, 'rollback', this.#prepared);
+      if (this.#prepared !== undefined) await this.session.server.endPrepared('rollback', this.#prepared, connection);
       else await connection.rollback();
       // Gone with its transaction, and nobody was told.
       if (connection.broken !== undefined && !this.#told) throw connection.lost();
@@ -342,6 +346,6 @@ export class SqlBranch<C extends SqlConnection> implements DataManager {
   }
 
   shouldRetry(error: Error): boolean {
-    return this.session.shouldRetry(error);
+    return this.session.server.shouldRetry(error);
   }
 }

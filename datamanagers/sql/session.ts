@@ -14,17 +14,23 @@ import type {
   Session,
   SessionCoordinator,
   SessionState,
-  TransactionOptions,
 } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { SqlBranch } from './branch.ts';
+import type { SqlServer } from './server.ts';
 import type { SqlConnection } from './connection.ts';
+
+/** A global transaction id is `<app>:<store>:<incarnation>:<sequence>`. */
+const GID_PARTS = 4;
 
 /** A name is part of a branch's identity, which can't be a bind parameter and is at most 64 bytes in XA. */
 const NAME = /^[A-Za-z0-9_.-]{1,63}$/;
 
-export abstract class SqlSession<C extends SqlConnection> implements Session, RecoverableResource {
+/** A SQL database in the transactions of this process: the part that all kinds have in common. */
+export abstract class SqlSession implements Session, RecoverableResource {
+  /** Stable name of the database: in errors, and in the identity of its branches. */
   readonly name: string;
+  /** @internal */ readonly server: SqlServer;
   /** Whether its branches are prepared; see {@link RegisterOptions.twoPhase}. */
   twoPhase: 'auto' | boolean = 'auto';
   /** Whether writes are found by themselves; see {@link RegisterOptions.detectWrites}. */
@@ -33,15 +39,17 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
   #keepSession = false;
   #coordinator: SessionCoordinator = transaction;
   /** Connections kept between the transactions of a context. */
-  readonly #kept = new Map<object, { readonly connection: C; readonly forget: () => void }>();
+  readonly #kept = new Map<object, { readonly connection: SqlConnection; readonly forget: () => void }>();
 
-  protected constructor(name: string) {
+  /** @internal */
+  protected constructor(name: string, makeServer: (name: string) => SqlServer) {
     if (typeof name !== 'string' || !NAME.test(name)) {
       throw new ConfigurationError(
         `the name of a session must be 1 to 63 letters, digits, '_', '.' or '-', not ${describe(name)}; it is part of the identity of its branches`,
       );
     }
     this.name = name;
+    this.server = makeServer(name);
   }
 
   /** Called by `register`. Holds for transactions that the session joins from now on. */
@@ -55,7 +63,7 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
 
   /** State in the current transaction; undefined where it hasn't joined, or there is none. */
   get state(): SessionState | undefined {
-    return (this.#coordinator.current?.joined(this) as SqlBranch<C> | undefined)?.state;
+    return (this.#coordinator.current?.joined(this) as SqlBranch | undefined)?.state;
   }
 
   /** Says that something was written which can't be seen from outside; see `markChanged`. */
@@ -72,11 +80,11 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
     if (options.keepSession !== undefined) branch.keep = options.keepSession;
   }
 
-  /** The part of this session in the current transaction; joins it where it hasn't. */
-  protected branch(options: JoinOptions = {}): SqlBranch<C> {
+  /** @internal The part of this session in the current transaction; joins it where it hasn't. */
+  protected branch(options: JoinOptions = {}): SqlBranch {
     const txn = this.#coordinator.enlist();
     const joined = txn.joined(this);
-    if (joined !== undefined) return joined as SqlBranch<C>;
+    if (joined !== undefined) return joined as SqlBranch;
     if (txn.status !== 'active' && txn.status !== 'doomed' && txn.status !== 'commit failed') {
       throw new TransactionClosed(
         `a session joins while its transaction is active; that of '${this.name}' is ${txn.status}, so nothing is sent`,
@@ -86,7 +94,7 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
     return txn.getOrJoin(this, () => this.#join(txn, options));
   }
 
-  #join(txn: Transaction, options: JoinOptions): SqlBranch<C> {
+  #join(txn: Transaction, options: JoinOptions): SqlBranch {
     for (const other of txn.resources) {
       if (other instanceof SqlBranch && other.session.name === this.name) {
         throw new ConfigurationError(
@@ -99,20 +107,20 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
     return new SqlBranch(this, txn, state, options.keepSession ?? this.#keepSession);
   }
 
-  /** A connection for a transaction: the one kept by its context, else one of the pool. */
-  acquire(txn: Transaction, cancelled: () => Promise<never>): Promise<C> {
+  /** @internal A connection for a transaction: the one kept by its context, else one of the pool. */
+  acquire(txn: Transaction, cancelled: () => Promise<never>): Promise<SqlConnection> {
     const home = txn.manager.home;
     const kept = this.#kept.size === 0 ? undefined : this.#kept.get(home);
-    if (kept === undefined) return this.connect(cancelled);
+    if (kept === undefined) return this.server.connect(this.twoPhase, cancelled);
     this.#kept.delete(home);
     kept.forget();
     if (kept.connection.broken === undefined) return Promise.resolve(kept.connection);
     kept.connection.release();
-    return this.connect(cancelled);
+    return this.server.connect(this.twoPhase, cancelled);
   }
 
-  /** Takes a connection back at the end of a transaction: keeps it for its context, or gives it to the pool. */
-  giveBack(connection: C, txn: Transaction, keep: boolean): void {
+  /** @internal Takes a connection back at the end of a transaction: keeps it for its context, or gives it to the pool. */
+  giveBack(connection: SqlConnection, txn: Transaction, keep: boolean): void {
     if (!keep) return connection.release();
     const home: TransactionManager = txn.manager.home;
     if (connection.broken !== undefined || connection.open || connection.isUncertain || this.#kept.has(home)) {
@@ -131,7 +139,7 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
    * back at its end.
    */
   close(): void {
-    const branch = this.#coordinator.current?.joined(this) as SqlBranch<C> | undefined;
+    const branch = this.#coordinator.current?.joined(this) as SqlBranch | undefined;
     if (branch !== undefined) branch.keep = false;
     const home = this.#coordinator.home;
     const kept = home === undefined ? undefined : this.#kept.get(home);
@@ -141,24 +149,27 @@ export abstract class SqlSession<C extends SqlConnection> implements Session, Re
     kept.connection.release();
   }
 
-  /** Identity of this session's branch of a transaction: at most 127 bytes. */
+  /** @internal Identity of this session's branch of a transaction: at most 127 bytes. */
   gidOf(id: string): string {
     return `${id}:${this.name}`;
   }
 
-  /** Takes a connection of the pool, for a bounded time. */
-  protected abstract connect(cancelled: () => Promise<never>): Promise<C>;
-  /** The statement that begins a transaction with these options. */
-  abstract beginText(options: TransactionOptions, readOnly: boolean): string;
-  /** Whether trying the whole transaction again may help (zope 154). */
-  abstract shouldRetry(error: Error): boolean;
-  /** The reply to a COMMIT was lost: returns where it has committed, else throws what is known. */
-  abstract resolveCommit(connection: C, txn: Transaction, error: Error): Promise<void>;
-  /** Ends what is prepared under `gid`, over this connection or another, for a bounded time. */
-  abstract finishPrepared(connection: C, verb: 'commit' | 'rollback', gid: string): Promise<void>;
-  /** Makes an error of preparing say what to do. */
-  abstract explainPrepare(error: Error): Error;
-  abstract listPrepared(): Promise<Xid[]>;
-  abstract commitPrepared(xid: Xid): Promise<void>;
-  abstract rollbackPrepared(xid: Xid): Promise<void>;
+  /** The branches of this session that are prepared in its database now. */
+  async listPrepared(): Promise<Xid[]> {
+    const suffix = `:${this.name}`;
+    const gids = await this.server.listPrepared();
+    return gids
+      .filter((gid) => gid.endsWith(suffix) && gid.split(':').length === GID_PARTS + 1)
+      .map((gid) => ({ gid: gid.slice(0, -suffix.length), branch: this.name }));
+  }
+
+  /** Commits a prepared branch of this session. @throws HeuristicError when it was rolled back by hand. */
+  async commitPrepared(xid: Xid): Promise<void> {
+    await this.server.endPrepared('commit', this.gidOf(xid.gid));
+  }
+
+  /** Rolls a prepared branch of this session back. */
+  async rollbackPrepared(xid: Xid): Promise<void> {
+    await this.server.endPrepared('rollback', this.gidOf(xid.gid));
+  }
 }

@@ -8,12 +8,25 @@
 export type Effect = 'none' | 'maybe' | 'write';
 
 const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
-  ...['begin', 'start', 'savepoint', 'release', 'rollback', 'set', 'reset', 'show', 'lock', 'close', 'deallocate', 'checkpoint', 'load'].map(
-    (word): [string, Effect] => [word, 'none'],
-  ),
-  ...['select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map(
-    (word): [string, Effect] => [word, 'maybe'],
-  ),
+  ...[
+    'begin',
+    'start',
+    'savepoint',
+    'release',
+    'rollback',
+    'set',
+    'reset',
+    'show',
+    'lock',
+    'close',
+    'deallocate',
+    'checkpoint',
+    'load',
+  ].map((word): [string, Effect] => [word, 'none']),
+  ...['select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map((word): [string, Effect] => [
+    word,
+    'maybe',
+  ]),
 ]);
 
 /** The effect of a statement, from its leading keyword or its command tag (`SELECT`, `CREATE TABLE`). */

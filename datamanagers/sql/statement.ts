@@ -32,7 +32,9 @@ function skipComment(text: string, from: number): number {
 }
 
 function isWord(char: number): boolean {
-  return (char >= 97 && char <= 122) || (char >= 65 && char <= 90) || char === 95 || (char >= 48 && char <= 57) || char > 127;
+  return (
+    (char >= 97 && char <= 122) || (char >= 65 && char <= 90) || char === 95 || (char >= 48 && char <= 57) || char > 127
+  );
 }
 
 function wordAt(text: string, from: number): string {
@@ -85,7 +87,7 @@ function eachStatement(text: string, visit: (from: number) => boolean): void {
 
 function endOfStatement(text: string, from: number): number {
   let depth = 0;
-  for (let at = from; at < text.length; ) {
+  for (let at = from; at < text.length;) {
     const blank = skipBlank(text, at);
     const quoted = blank > at ? blank : skipQuoted(text, at);
     if (quoted > at) {
@@ -126,7 +128,8 @@ export function transactionControl(text: string): string | undefined {
     const word = wordAt(text, from);
     const next = wordAt(text, skipBlank(text, from + word.length));
     if (word === 'begin' || word === 'commit' || word === 'end' || word === 'abort') found = word.toUpperCase();
-    else if ((word === 'start' || word === 'prepare') && next === 'transaction') found = `${word} transaction`.toUpperCase();
+    else if ((word === 'start' || word === 'prepare') && next === 'transaction')
+      found = `${word} transaction`.toUpperCase();
     else if (word === 'rollback' && !isRollbackTo(text, from + word.length)) found = 'ROLLBACK';
     return found !== undefined;
   });

@@ -1,0 +1,203 @@
+/** A PostgreSQL server, as the sessions of its databases use it: by a pool of `pg`, and past it where need be. */
+import { outside } from '../../coordinator/context.ts';
+import {
+  AcquireTimeoutError,
+  CommitOutcomeUnknownError,
+  ConfigurationError,
+  ConnectionLostError,
+  describe,
+} from '../../coordinator/errors.ts';
+import type { Transaction } from '../../coordinator/transaction.ts';
+import type { IsolationLevel, TransactionOptions } from '../../coordinator/types.ts';
+import { acquire } from '../sql/acquire.ts';
+import type { SqlServer } from '../sql/server.ts';
+import { PgConnection } from './connection.ts';
+import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts';
+import { callWithClient } from './out-of-band.ts';
+import { isQuestionGone } from './question.ts';
+import { endPrepared, endingOf } from './resolve.ts';
+
+const DISABLED = '55000';
+
+/**
+ * Errors after which the whole transaction may be tried again: class 40 (serialization failure, deadlock), a lock that could not be
+ * had in time, and a server that went away, taking the uncommitted transaction with it.
+ */
+const RETRYABLE = new Set(['55P03', '57P01', '57P02', '57P03', '25P03', '25P04']);
+
+/** How long things may take, in milliseconds. */
+export interface Timeouts {
+  readonly acquireTimeoutMs: number;
+  readonly endTimeoutMs: number;
+  readonly resolveTimeoutMs: number;
+}
+
+export class PgServer implements SqlServer<PgConnection> {
+  readonly #name: string;
+  readonly #pool: PgPool;
+  readonly #timeouts: Timeouts;
+  #checked: Promise<void> | undefined = undefined;
+
+  constructor(name: string, pool: PgPool, timeouts: Timeouts) {
+    checkPool(pool);
+    this.#name = name;
+    this.#pool = pool;
+    this.#timeouts = timeouts;
+  }
+
+  /** @throws ConfigurationError when the server can't do what is needed. */
+  async check(twoPhase: 'auto' | boolean): Promise<void> {
+    const { rows } = await callWithClient(
+      this.#pool,
+      this.#timeouts.acquireTimeoutMs,
+      (client) =>
+        client.query(
+          "select current_setting('max_prepared_transactions')::int as prepared, current_setting('server_version_num')::int as version",
+        ) as Promise<PgResult<{ prepared: number; version: number }>>,
+    );
+    const { prepared, version } = rows[0]!;
+    if (version < 130_000) {
+      throw new ConfigurationError(`PostgreSQL must be of version 13 or later; that of '${this.#name}' is ${version}`, {
+        resource: this.#name,
+      });
+    }
+    if (prepared === 0 && twoPhase !== false) throw this.#preparedDisabled();
+  }
+
+  #preparedDisabled(cause?: Error): ConfigurationError {
+    return new ConfigurationError(
+      `max_prepared_transactions must be above 0 for a transaction that changes several databases; at '${this.#name}' it is 0, PostgreSQL's default: ` +
+        `set max_prepared_transactions in postgresql.conf to at least max_connections and restart the server, or register the session with { twoPhase: false }`,
+      { resource: this.#name, phase: 'tpcVote', ...(cause === undefined ? {} : { cause }) },
+    );
+  }
+
+  async connect(twoPhase: 'auto' | boolean, cancelled: () => Promise<never>): Promise<PgConnection> {
+    if (twoPhase === true) await this.#checkOnce();
+    const pool = this.#pool;
+    // Outside of the context: a connection opened in it would keep it for life.
+    const open = (): Promise<PgClient> => outside(() => pool.connect()) as Promise<PgClient>;
+    const isIdle = pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0;
+    const client = isIdle
+      ? await open()
+      : await acquire({
+          connect: open,
+          discard: (late) => late.release(),
+          cancelled: cancelled(),
+          timeoutMs: this.#timeouts.acquireTimeoutMs,
+          resource: this.#name,
+          describePool: () =>
+            `the pool has ${pool.totalCount ?? '?'} connections, ${pool.idleCount ?? '?'} idle, ${pool.waitingCount ?? '?'} waiting`,
+        }).catch((error: Error) => {
+          throw this.#explainConnect(error);
+        });
+    return new PgConnection(this.#name, pool, client, this.#timeouts.endTimeoutMs);
+  }
+
+  #checkOnce(): Promise<void> {
+    this.#checked ??= this.check(true).catch((error: unknown) => {
+      // Asked again next time: the server may have been set up, or be back, by then.
+      this.#checked = undefined;
+      throw error;
+    });
+    return this.#checked;
+  }
+
+  #explainConnect(error: Error): Error {
+    if (error.message !== 'timeout exceeded when trying to connect') return error;
+    return new AcquireTimeoutError(
+      `a connection must be free within the pool's connectionTimeoutMillis; '${this.#name}' had none in time: others hold them all, or this transaction waits for one that its own outer transaction holds`,
+      { cause: error, resource: this.#name, phase: 'work' },
+    );
+  }
+
+  beginText(options: TransactionOptions, readOnly: boolean): string {
+    return beginText(options.isolation, readOnly, options.deferrable === true);
+  }
+
+  shouldRetry(error: Error): boolean {
+    if (error instanceof ConnectionLostError || isQuestionGone(error)) return true;
+    const state = sqlState(error);
+    return state !== undefined && (state.startsWith('40') || RETRYABLE.has(state));
+  }
+
+  async resolveCommit(connection: PgConnection, txn: Transaction, error: Error): Promise<void> {
+    const { xid } = connection;
+    const ending = xid === undefined ? 'unknown' : await endingOf(this.#question(connection), xid);
+    if (ending === 'committed') return;
+    const details = { cause: error, resource: this.#name, xid: txn.id, phase: 'tpcVote' } as const;
+    if (ending === 'aborted') {
+      throw new ConnectionLostError(
+        `a COMMIT must be answered; the connection to '${this.#name}' was lost before (${error.message}), and the server has rolled the transaction back`,
+        details,
+      );
+    }
+    throw new CommitOutcomeUnknownError(
+      `a COMMIT must be answered; the reply of '${this.#name}' was lost (${error.message}) and ` +
+        (xid === undefined
+          ? 'the transaction has no id to ask for'
+          : `the server could not be asked within ${this.#timeouts.resolveTimeoutMs} ms: ask it with select pg_xact_status('${xid}')`) +
+        '; whether it has committed is not known, so it must not be repeated blindly',
+      details,
+    );
+  }
+
+  async endPrepared(verb: 'commit' | 'rollback', gid: string, connection?: PgConnection): Promise<void> {
+    if (connection !== undefined && connection.broken === undefined) {
+      try {
+        return await connection.endPrepared(verb, gid);
+      } catch {
+        // Over another connection, then: which also finds out whether this was done.
+      }
+    }
+    await endPrepared(this.#question(connection), verb, gid, connection?.xid);
+  }
+
+  #question(connection: PgConnection | undefined): { pool: PgPool; pid: number | null; timeoutMs: number } {
+    return { pool: this.#pool, pid: connection?.processId ?? null, timeoutMs: this.#timeouts.resolveTimeoutMs };
+  }
+
+  explainPrepare(error: Error): Error {
+    return sqlState(error) === DISABLED ? this.#preparedDisabled(error) : error;
+  }
+
+  async listPrepared(): Promise<string[]> {
+    const { rows } = await callWithClient(
+      this.#pool,
+      this.#timeouts.resolveTimeoutMs,
+      (client) =>
+        client.query('select gid from pg_catalog.pg_prepared_xacts where database = current_database()') as Promise<
+          PgResult<{ gid: string }>
+        >,
+    );
+    return rows.map(({ gid }) => gid);
+  }
+}
+
+/** The statement that begins a transaction with these options. */
+function beginText(isolation: IsolationLevel | undefined, readOnly: boolean, deferrable: boolean): string {
+  let text = 'begin';
+  if (isolation !== undefined) text += ` isolation level ${isolation}`;
+  if (readOnly) text += ' read only';
+  if (deferrable) text += ' deferrable';
+  return text;
+}
+
+/** @throws ConfigurationError unless it is a pool of `pg`'s JavaScript client. */
+function checkPool(pool: unknown): asserts pool is PgPool {
+  const candidate = pool as { connect?: unknown; options?: unknown; Client?: { Query?: unknown } } | null | undefined;
+  const isPool =
+    typeof candidate === 'object' &&
+    candidate !== null &&
+    typeof candidate.connect === 'function' &&
+    typeof candidate.options === 'object';
+  if (!isPool) {
+    throw new ConfigurationError(`a PostgreSQL session needs a pool of pg, new pg.Pool(…), not ${describe(pool)}`);
+  }
+  const query = candidate.Client?.Query as { prototype?: Record<string, unknown> } | undefined;
+  if (typeof query?.prototype?.['prepare'] !== 'function' || typeof query.prototype['_getRows'] !== 'function') {
+    throw new ConfigurationError(
+      "a PostgreSQL session needs a pool whose clients are those of pg 8, not of pg-native or another driver: its statements are sent through pg's own query class",
+    );
+  }
+}
