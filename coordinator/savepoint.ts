@@ -74,6 +74,8 @@ export class Savepoint {
   /** @internal */
   invalidate(): void {
     this.#valid = false;
+    // Whoever keeps it keeps no data managers.
+    this.#parts.length = 0;
   }
 
   /** @internal A data manager joined after this savepoint was made. */
