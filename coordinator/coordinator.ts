@@ -10,7 +10,7 @@ import {
   toError,
 } from './errors.ts';
 import { environment } from './environment.ts';
-import { type ManagerOptions, checkRun, managerRules, noTransaction } from './manager.ts';
+import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
 import { aDelay, aString, checkOptions, oneOf } from './options.ts';
 import { type Attempt, attemptsOf, runOptionRules, runOwned } from './run.ts';
 import { type NestedFrame, checkFrame, runJoined, runNested } from './run-joined.ts';
@@ -102,12 +102,12 @@ export class TransactionCoordinator {
   }
 
   /** The manager of this context; where there is no context, one is bound to the calling chain (zope 18). */
-  get manager(): ContextManager {
+  get manager(): TransactionManager {
     return this.#scope().manager;
   }
 
   /** What outlives the transactions of this context; undefined outside of any. */
-  get home(): ContextManager | undefined {
+  get home(): object | undefined {
     return this.#storage.getStore()?.manager.home;
   }
 
@@ -320,7 +320,7 @@ export class TransactionCoordinator {
     return this.manager.registerSynch(synchronizer);
   }
 
-  /** @throws TransactionStateError when it isn't registered in this context (zope 13). */
+  /** Unregisters one. @throws TransactionStateError when it isn't registered in this context (zope 13). */
   unregisterSynch(synchronizer: Synchronizer): void {
     this.manager.unregisterSynch(synchronizer);
   }

@@ -17,6 +17,7 @@ export type Phase =
   | 'abort'
   | 'tpcAbort';
 
+/** What an error is made with, besides its message. */
 export interface TransactionErrorOptions {
   /** The error that led to this one. */
   cause?: unknown;
@@ -174,6 +175,7 @@ export class CommitOutcomeUnknownError extends TransactionError {
   }
 }
 
+/** What an {@link InDoubtError} is made with. */
 export interface InDoubtDetails extends TransactionErrorOptions {
   /** The resources that have confirmed the commit. */
   finished: readonly string[];

@@ -1,7 +1,6 @@
 /** `unanimous`: the coordinator, its contracts and its errors. */
 export { transaction } from './default.ts';
 export { TransactionCoordinator, type CoordinatorOptions } from './coordinator.ts';
-export type { ContextManager } from './context.ts';
 export { TransactionManager, type ManagerOptions } from './manager.ts';
 export type { Attempt } from './run.ts';
 export { Transaction } from './transaction.ts';

@@ -235,7 +235,7 @@ export class TransactionManager {
     return unregister;
   }
 
-  /** @throws TransactionStateError when it isn't registered (zope 13). */
+  /** Unregisters one. @throws TransactionStateError when it isn't registered (zope 13). */
   unregisterSynch(synchronizer: Synchronizer): void {
     this.synchronizers.remove(synchronizer);
   }

@@ -258,6 +258,7 @@ export class Transaction {
     if (reason !== undefined) this.doomReason ??= reason;
   }
 
+  /** Whether it can only be aborted. */
   isDoomed(): boolean {
     return this.state === 'doomed';
   }

@@ -123,7 +123,9 @@ export type AfterCommitHook<A extends unknown[] = never[]> = (committed: boolean
 
 /** A registered hook and its arguments, as listed by `get…Hooks()`. */
 export interface RegisteredHook {
+  /** The function that was registered. */
   readonly hook: (...args: never[]) => unknown;
+  /** The arguments that it is called with. */
   readonly args: readonly unknown[];
 }
 
@@ -202,6 +204,7 @@ export type CommitWay =
 
 /** How a transaction ended. */
 export interface Outcome {
+  /** What became of the work. */
   readonly result: 'committed' | 'aborted' | 'in doubt';
   /** The way the commit took; absent for an abort. */
   readonly way?: CommitWay;

@@ -70,13 +70,18 @@ export class PgSession extends SqlSession {
    * @throws The server's error, as `pg` makes it.
    */
   query<T extends PgSubmittable>(queryStream: T): T;
+  /** A statement whose rows are arrays. */
   query<R extends any[] = any[], I extends any[] = any[]>(
     config: PgQueryConfig & { rowMode: 'array' },
     values?: I,
   ): Promise<PgResult<R>>;
+  /** A statement whose rows are objects. */
   query<R = any, I extends any[] = any[]>(textOrConfig: string | PgQueryConfig, values?: I): Promise<PgResult<R>>;
+  /** The same with a callback, which runs in the context of whoever passed it. */
   query<R extends any[] = any[]>(config: PgQueryConfig & { rowMode: 'array' }, callback: Callback<PgResult<R>>): void;
+  /** The same with a callback. */
   query<R = any>(textOrConfig: string | PgQueryConfig, callback: Callback<PgResult<R>>): void;
+  /** The same with values and a callback. */
   query<R = any, I extends any[] = any[]>(text: string, values: I, callback: Callback<PgResult<R>>): void;
   query(
     config: string | PgQueryConfig | PgSubmittable,
