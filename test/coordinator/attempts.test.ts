@@ -46,7 +46,7 @@ for (const [kind, make] of [
     }
   });
 
-  test(`zope 26: the default is three attempts (${kind})`, async () => {
+  test(`zope 26, 31: the default is three attempts, and the error of the last one propagates (${kind})`, async () => {
     const errors: Error[] = [];
     const seen: number[] = [];
     const looping = make();
@@ -58,7 +58,6 @@ for (const [kind, make] of [
       },
       undefined,
     );
-    // Zope 31: the last attempt's error propagates.
     assert.is(await assert.rejects(done), errors[2]);
     assert.equal(seen, [1, 2, 3]);
     assert.is(looping.current, undefined);
@@ -173,7 +172,12 @@ for (const [kind, make] of [
       const error = await assert.rejects(make().attempts(3, options).next(), ConfigurationError);
       assert.match(error.message, `attempts() has no option '${Object.keys(options)[0]}'`);
     }
-    await assert.rejects(make().attempts(3, null as never).next(), ConfigurationError);
+    await assert.rejects(
+      make()
+        .attempts(3, null as never)
+        .next(),
+      ConfigurationError,
+    );
   });
 
   test(`an attempt takes a function (${kind})`, async () => {

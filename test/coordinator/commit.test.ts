@@ -92,7 +92,7 @@ for (const async of [false, true]) {
     const thrown = await assert.rejects(txn.commit(), InDoubtError);
     assert.equal(log, ['sync.beforeCompletion', ...wholeCommit('a', 'b', 'c'), 'sync.afterCompletion']);
     assert.is(thrown.cause, error);
-    const doubt = thrown as InDoubtError;
+    const doubt = thrown;
     assert.equal(doubt.unfinished, ['b']);
     assert.equal(doubt.finished, ['a', 'c']);
     assert.is(doubt.phase, 'tpcFinish');
@@ -110,7 +110,11 @@ for (const async of [false, true]) {
     const { log, txn } = await scene(async, { fails: { commit: error, abort: inAbort, tpcAbort: inTpcAbort } });
     assert.is(await assert.rejects(txn.commit()), error);
     assert.equal(suppressedBy(error), [inAbort, inTpcAbort]);
-    assert.equal(log.slice(-7), [...each('abort', 'a', 'b', 'c'), ...each('tpcAbort', 'a', 'b', 'c'), 'sync.afterCompletion']);
+    assert.equal(log.slice(-7), [
+      ...each('abort', 'a', 'b', 'c'),
+      ...each('tpcAbort', 'a', 'b', 'c'),
+      'sync.afterCompletion',
+    ]);
   });
 
   test(`departure from zope 75: whatever the cleanup throws, it does not replace the original (${answering})`, async () => {
@@ -118,7 +122,11 @@ for (const async of [false, true]) {
     const { log, txn } = await scene(async, { fails: { tpcVote: error, abort: 'a text', tpcAbort: null } });
     assert.is(await assert.rejects(txn.commit()), error);
     assert.equal(suppressedBy(error), ['a text', null]);
-    assert.equal(log.slice(-6), [...each('abort', 'b', 'c'), ...each('tpcAbort', 'a', 'b', 'c'), 'sync.afterCompletion']);
+    assert.equal(log.slice(-6), [
+      ...each('abort', 'b', 'c'),
+      ...each('tpcAbort', 'a', 'b', 'c'),
+      'sync.afterCompletion',
+    ]);
   });
 
   test(`zope 77: a failed commit with an after-commit hook calls hook(false) last (${answering})`, async () => {
@@ -211,7 +219,7 @@ test('departure from zope 72: when several do not finish, the others still do, a
   txn.join(recording(log, 'a', { fails: { tpcFinish: errors[0] } }));
   txn.join(recording(log, 'b', { async: true, fails: { tpcFinish: errors[1] } }));
   txn.join(recording(log, 'c'));
-  const error = (await assert.rejects(txn.commit(), InDoubtError)) as InDoubtError;
+  const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal(log, wholeCommit('a', 'b', 'c'));
   assert.equal(error.unfinished, ['a', 'b']);
   assert.equal(error.finished, ['c']);
@@ -223,7 +231,7 @@ test('of two data managers with the same sort key, the one that finished is name
   const txn = await new TransactionManager().begin();
   txn.join(recording([], 'a', { sortKey: 'same', fails: { tpcFinish: no() } }));
   txn.join(recording([], 'b', { sortKey: 'same' }));
-  const error = (await assert.rejects(txn.commit(), InDoubtError)) as InDoubtError;
+  const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal(error.unfinished, ['same']);
   assert.equal(error.finished, ['same']);
 });
@@ -232,7 +240,7 @@ test('a data manager that released itself by a read-only vote is not among those
   const txn = await new TransactionManager().begin();
   txn.join(recording([], 'a', { fails: { tpcFinish: no() } }));
   txn.join(recording([], 'b', { vote: 'read-only' }));
-  const error = (await assert.rejects(txn.commit(), InDoubtError)) as InDoubtError;
+  const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal(error.unfinished, ['a']);
   assert.equal(error.finished, []);
 });

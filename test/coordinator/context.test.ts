@@ -194,14 +194,20 @@ test('a sibling that begins where the context has a transaction gets AlreadyInTr
     }
   };
   await coordinator.context(async () => {
-    assert.equal((await Promise.all([sibling(), sibling()])).toSorted(), ['ERR_TXN_ALREADY_IN_TRANSACTION', 'committed']);
+    assert.equal((await Promise.all([sibling(), sibling()])).toSorted(), [
+      'ERR_TXN_ALREADY_IN_TRANSACTION',
+      'committed',
+    ]);
   });
 });
 
 test('siblings that begin in the same turn outside of any context: the second one gets AlreadyInTransaction', async () => {
   const coordinator = new TransactionCoordinator();
   const begun = await Promise.allSettled([coordinator.begin(), coordinator.begin()]);
-  assert.equal(begun.map(({ status }) => status), ['fulfilled', 'rejected']);
+  assert.equal(
+    begun.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
   assert.instance((begun[1] as PromiseRejectedResult).reason, AlreadyInTransaction);
   await coordinator.abort();
 });
@@ -218,7 +224,7 @@ test('siblings that begin later outside of any context have a context each', asy
   };
   const [first, second] = await Promise.all([sibling(), sibling()]);
   assert.is.not(first, second);
-  assert.equal([first!.status, second!.status], ['committed', 'committed']);
+  assert.equal([first.status, second.status], ['committed', 'committed']);
 });
 
 test('siblings in run have a transaction each, and never see that of the other', async () => {
@@ -242,7 +248,8 @@ test('pitfall 11: 200 interleaved contexts never see or end the transaction of a
   const logs: string[][] = [];
   const request = async (index: number): Promise<string> => {
     const log = (logs[index] = [] as string[]);
-    const pause = (): Promise<unknown> => [turns(random(4)), Promise.resolve(), new Promise((r) => setTimeout(r, random(5)))][random(3)]!;
+    const pause = (): Promise<unknown> =>
+      [turns(random(4)), Promise.resolve(), new Promise((r) => setTimeout(r, random(5)))][random(3)]!;
     const work = async (): Promise<void> => {
       const own = coordinator.get();
       own.setData('request', index);
@@ -287,16 +294,20 @@ test('pitfall 2: a background task that outlives its transaction gets Transactio
   const starts: ((task: () => void) => void)[] = [
     (task) => void setTimeout(task, 1),
     (task) => void setImmediate(() => setImmediate(task)),
-    (task) => void Promise.resolve().then(() => turns(2)).then(task),
+    (task) =>
+      void Promise.resolve()
+        .then(() => turns(2))
+        .then(task),
     (task) => {
       emitter.once('event', task);
       setTimeout(() => emitter.emit('event'), 1);
     },
     (task) => queueMicrotask(() => setTimeout(task, 1)),
-    (task) => void (async () => {
-      await turns(2);
-      task();
-    })(),
+    (task) =>
+      void (async () => {
+        await turns(2);
+        task();
+      })(),
   ];
   for (const start of starts) {
     for (const way of ['run', 'begin'] as const) {
@@ -337,11 +348,17 @@ test('pitfall 8: what an emitter or a queue calls runs in the transaction of who
 test('pitfall 8: outside() runs as the start of the program did, whatever the context', async () => {
   const coordinator = new TransactionCoordinator();
   await coordinator.run(async (txn) => {
-    assert.is(outside(() => coordinator.current), undefined);
-    assert.is(await outside(async () => {
-      await turns();
-      return seenBy(coordinator);
-    }), 'ERR_TXN_NO_TRANSACTION');
+    assert.is(
+      outside(() => coordinator.current),
+      undefined,
+    );
+    assert.is(
+      await outside(async () => {
+        await turns();
+        return seenBy(coordinator);
+      }),
+      'ERR_TXN_NO_TRANSACTION',
+    );
     assert.is(coordinator.current, txn);
   });
 });
@@ -386,7 +403,10 @@ test('run inside a background task whose transaction has ended begins its own', 
 
 test('context: returns what its function returns, at once or later, and throws what it throws', async () => {
   const coordinator = new TransactionCoordinator();
-  assert.is(coordinator.context(() => 7), 7);
+  assert.is(
+    coordinator.context(() => 7),
+    7,
+  );
   assert.is(await coordinator.context(async () => 8), 8);
   const error = new Error('thrown');
   assert.is(
@@ -518,7 +538,11 @@ test('close: begins nothing more, and resolves when every open transaction has e
     () => other.begin(),
     () => other.run(() => undefined),
     () => other.context(() => other.begin()),
-    () => other.attempts(1).next().then(({ value }) => value?.(() => undefined)),
+    () =>
+      other
+        .attempts(1)
+        .next()
+        .then(({ value }) => value?.(() => undefined)),
     () => other.manager.begin(),
   ]) {
     const error = await assert.rejects(call, TransactionClosed);
@@ -537,10 +561,19 @@ test('close: implicit mode makes no transaction any more', async () => {
   const coordinator = new TransactionCoordinator({ explicit: false });
   await coordinator.context(async () => {
     await coordinator.close();
-    assert.instance(thrownBy(() => coordinator.get()), TransactionClosed);
-    assert.instance(thrownBy(() => coordinator.manager.get()), TransactionClosed);
+    assert.instance(
+      thrownBy(() => coordinator.get()),
+      TransactionClosed,
+    );
+    assert.instance(
+      thrownBy(() => coordinator.manager.get()),
+      TransactionClosed,
+    );
   });
-  assert.instance(thrownBy(() => coordinator.get()), TransactionClosed);
+  assert.instance(
+    thrownBy(() => coordinator.get()),
+    TransactionClosed,
+  );
   await assert.rejects(coordinator.commit(), TransactionClosed);
 });
 

@@ -52,10 +52,7 @@ test('an outcome that one copy does not know is neither retried nor undone by th
   );
   await assert.rejects(run, first.InDoubtError);
   assert.is(calls, 1);
-  assert.equal(
-    log.filter((call) => call.startsWith('prepared')).slice(-2),
-    ['prepared.tpcVote', 'prepared.hold'],
-  );
+  assert.equal(log.filter((call) => call.startsWith('prepared')).slice(-2), ['prepared.tpcVote', 'prepared.hold']);
 });
 
 test('coordinators of either copy keep to themselves', async () => {

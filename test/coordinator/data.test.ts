@@ -68,8 +68,14 @@ test('zope 107: a note or description of null changes nothing; a user of null th
     const error = thrownBy(() => (txn.user = nothing as never));
     assert.instance(error, RangeError);
     assert.match(error.message, `the user of a transaction must be a string, not ${nothing}`);
-    assert.instance(thrownBy(() => txn.setUser(nothing as never)), RangeError);
-    assert.instance(thrownBy(() => txn.setUser('name', null as never)), RangeError);
+    assert.instance(
+      thrownBy(() => txn.setUser(nothing as never)),
+      RangeError,
+    );
+    assert.instance(
+      thrownBy(() => txn.setUser('name', null as never)),
+      RangeError,
+    );
   }
   assert.is(txn.user, '');
 });
@@ -82,8 +88,11 @@ test('zope 108: what is no text is taken as text, with a deprecation warning', a
     [() => (txn.user = 9 as never), () => txn.user === '9'],
     [() => txn.setUser(10 as never), () => txn.user === '/ 10'],
   ] as const) {
-    const warnings = await warningsOf(() => void set());
-    assert.equal(warnings.map(({ name }) => name), ['DeprecationWarning']);
+    const warnings = await warningsOf(() => set());
+    assert.equal(
+      warnings.map(({ name }) => name),
+      ['DeprecationWarning'],
+    );
     assert.is(expected(), true);
   }
 });

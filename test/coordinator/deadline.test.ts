@@ -12,14 +12,14 @@ import {
 } from 'unanimous';
 import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
-import { type Step, gate, recording, turns, wholeCommit } from './recording.ts';
+import { type Step, gate, raise, recording, turns, wholeCommit } from './recording.ts';
 
 const test = suite('deadline');
 
 const { setTimer, clearTimer } = environment;
 let timers = new Map<object, () => void>();
 const timedOut = (): void => {
-  for (const fire of [...timers.values()]) fire();
+  for (const fire of timers.values()) fire();
 };
 
 test.before.each(() => {
@@ -79,7 +79,7 @@ for (const name of ['timeout', 'signal']) {
     pass();
     assert.is(txn.status, 'doomed');
     const error = await assert.rejects(txn.commit(), thrown);
-    assert.is((error as DoomedTransaction).xid, txn.id);
+    assert.is(error.xid, txn.id);
     assert.match(error.message, name === 'timeout' ? '50 ms' : 'gone away');
     assert.equal(log, []);
     await txn.abort();
@@ -96,10 +96,7 @@ for (const name of ['timeout', 'signal']) {
     const cancelBadly = (): void => {
       throw broken;
     };
-    const cancelWorse = (): void => {
-      // oxlint-disable-next-line no-throw-literal
-      throw 'a text';
-    };
+    const cancelWorse = (): void => raise('a text');
     for (const [key, given] of Object.entries({ a: cancel, b: cancelBadly, c: cancelWorse, d: cancel })) {
       txn.join(recording([], key, { cancel: given }));
     }
@@ -182,9 +179,7 @@ for (const name of ['timeout', 'signal']) {
     const reasons: Error[] = [];
     const { options, pass, left } = way();
     const txn = await new TransactionManager().begin(options);
-    txn.join(
-      recording([], 'a', { async: true, cancel: (reason) => void reasons.push(reason), does: { abort: pass } }),
-    );
+    txn.join(recording([], 'a', { async: true, cancel: (reason) => void reasons.push(reason), does: { abort: pass } }));
     await txn.abort();
     assert.is(txn.status, 'aborted');
     assert.equal(reasons, []);
@@ -286,7 +281,11 @@ test('a signal that is aborted already begins nothing', async () => {
     () => manager.run(run, { signal }),
     () => coordinator.begin({ signal }),
     () => coordinator.run(run, { signal }),
-    () => manager.attempts(3, { signal }).next().then(({ value }) => value?.(run)),
+    () =>
+      manager
+        .attempts(3, { signal })
+        .next()
+        .then(({ value }) => value?.(run)),
   ]) {
     const error = await assert.rejects(begin, DoomedTransaction);
     assert.match(error.message, 'too late');

@@ -1,13 +1,6 @@
 // Protects what users match errors by: names, codes, classes and causes; and how values are shown in messages.
 import * as api from 'unanimous';
-import {
-  describe,
-  isTransient,
-  list,
-  mayHaveCommitted,
-  suppress,
-  toError,
-} from '../../coordinator/errors.ts';
+import { describe, isTransient, list, mayHaveCommitted, suppress, toError } from '../../coordinator/errors.ts';
 import { XidSource } from '../../coordinator/xid.ts';
 import { runInNewContext } from 'node:vm';
 import { assert, suite } from '../support/suite.ts';
@@ -98,7 +91,8 @@ test('a subclass by a user has its own name and the code of its parent', () => {
 
 test('transient is who says so, of whichever copy of the package', () => {
   assert.is(isTransient({ isTransient: true }), true);
-  for (const value of [undefined, null, 'isTransient', 1, {}, { isTransient: 'true' }]) assert.is(isTransient(value), false);
+  for (const value of [undefined, null, 'isTransient', 1, {}, { isTransient: 'true' }])
+    assert.is(isTransient(value), false);
 });
 
 test('toError returns errors as they are, those of another realm too, and makes all else the cause of one', () => {
@@ -136,7 +130,9 @@ test('suppress hangs failures on an error, in order, each once, never itself, an
 });
 
 test('describe shows a value in one line of at most 80 characters', () => {
-  class Sample {}
+  class Sample {
+    readonly value = 1;
+  }
   const named = function named(): void {};
   for (const [value, text] of [
     ['text', "'text'"],
@@ -154,7 +150,11 @@ test('describe shows a value in one line of at most 80 characters', () => {
   ] as const) {
     assert.is(describe(value), text);
   }
-  for (const long of ['x'.repeat(1000), 'line\n'.repeat(50), Object.fromEntries(Array.from({ length: 99 }, (_, i) => [`key${i}`, i]))]) {
+  for (const long of [
+    'x'.repeat(1000),
+    'line\n'.repeat(50),
+    Object.fromEntries(Array.from({ length: 99 }, (_, i) => [`key${i}`, i])),
+  ]) {
     const text = describe(long);
     assert.ok(text.length <= 80, text);
     assert.is(text.includes('\n'), false);
@@ -162,7 +162,10 @@ test('describe shows a value in one line of at most 80 characters', () => {
 });
 
 test('list joins names as a sentence does', () => {
-  assert.equal([list([]), list(['a']), list(['a', 'b']), list(['a', 'b', 'c'])], ['none', 'a', 'a and b', 'a, b and c']);
+  assert.equal(
+    [list([]), list(['a']), list(['a', 'b']), list(['a', 'b', 'c'])],
+    ['none', 'a', 'a and b', 'a, b and c'],
+  );
 });
 
 test('the parts of a transaction id are checked', () => {
@@ -171,7 +174,10 @@ test('the parts of a transaction id are checked', () => {
     assert.instance(error, api.ConfigurationError);
     assert.match(error.message, 'the app part of a transaction id must be 1 to 12');
   }
-  assert.instance(thrownBy(() => new XidSource('app', 'a b')), api.ConfigurationError);
+  assert.instance(
+    thrownBy(() => new XidSource('app', 'a b')),
+    api.ConfigurationError,
+  );
   const source = new XidSource('app.1_x-', 'store');
   assert.match(source.next(), /^app\.1_x-:store:[0-9a-f]{20}:1$/);
   assert.match(source.next(), /:2$/);
@@ -184,7 +190,10 @@ test('wrong options of begin and run are refused by name, with what was required
   const wrong: [object, string][] = [
     [{ isolaton: 'serializable' }, "has no option 'isolaton'; it has isolation, readOnly"],
     [{ constructor: 1 }, "has no option 'constructor'"],
-    [{ isolation: 'SERIALIZABLE' }, "'isolation' must be one of 'read uncommitted', 'read committed', 'repeatable read' and 'serializable', not 'SERIALIZABLE'"],
+    [
+      { isolation: 'SERIALIZABLE' },
+      "'isolation' must be one of 'read uncommitted', 'read committed', 'repeatable read' and 'serializable', not 'SERIALIZABLE'",
+    ],
     [{ isolation: null }, "'isolation' must be one of"],
     [{ readOnly: 1 }, "'readOnly' must be true or false, not 1"],
     [{ deferrable: 'yes' }, "'deferrable' must be true or false, not 'yes'"],
@@ -216,20 +225,40 @@ test('wrong options of begin and run are refused by name, with what was required
 
 test('a plain manager has no propagation, and a coordinator knows which there are', async () => {
   const manager = new api.TransactionManager();
-  const error = await assert.rejects(manager.run(() => undefined, { propagation: 'required' } as never), api.ConfigurationError);
+  const error = await assert.rejects(
+    manager.run(() => undefined, { propagation: 'required' } as never),
+    api.ConfigurationError,
+  );
   assert.match(error.message, "has no option 'propagation'");
   const other = await assert.rejects(
     new api.TransactionCoordinator().run(() => undefined, { propagation: 'REQUIRED' as never }),
     api.ConfigurationError,
   );
-  assert.match(other.message, "'propagation' must be one of 'required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported' and 'never', not 'REQUIRED'");
+  assert.match(
+    other.message,
+    "'propagation' must be one of 'required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported' and 'never', not 'REQUIRED'",
+  );
 });
 
 test('wrong options of a coordinator are refused, and change nothing', async () => {
   const coordinator = new api.TransactionCoordinator();
-  for (const options of [{ explict: true }, { explicit: 1 }, { onError: 'log' }, { allowUnsafeLastResources: 1 }, { app: 7 }, { app: 'a b' }, null]) {
-    assert.instance(thrownBy(() => coordinator.configure(options as never)), api.ConfigurationError);
-    assert.instance(thrownBy(() => new api.TransactionCoordinator(options as never)), api.ConfigurationError);
+  for (const options of [
+    { explict: true },
+    { explicit: 1 },
+    { onError: 'log' },
+    { allowUnsafeLastResources: 1 },
+    { app: 7 },
+    { app: 'a b' },
+    null,
+  ]) {
+    assert.instance(
+      thrownBy(() => coordinator.configure(options as never)),
+      api.ConfigurationError,
+    );
+    assert.instance(
+      thrownBy(() => new api.TransactionCoordinator(options as never)),
+      api.ConfigurationError,
+    );
   }
   assert.is(coordinator.explicit, true);
   for (const call of ['context', 'detached', 'suspend'] as const) {

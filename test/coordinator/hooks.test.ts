@@ -25,8 +25,8 @@ for (const kind of KINDS) {
     const txn = await new TransactionManager().begin();
     const first = (): void => undefined;
     const second = (): void => undefined;
-    txn[`add${kind}Hook`](first as () => void);
-    (txn[`add${kind}Hook`] as (hook: () => void, ...args: unknown[]) => void)(second, 1, 'two');
+    txn[`add${kind}Hook`](first);
+    Reflect.apply(txn[`add${kind}Hook`], txn, [second, 1, 'two']);
     const listed = txn[`get${kind}Hooks`]();
     assert.equal(
       listed.map(({ hook, args }) => [hook === first ? 'first' : 'second', ...args]),
@@ -287,11 +287,16 @@ test('afterCompletion may add an after-hook, whether or not there are others', a
       const log: string[] = [];
       const manager = new TransactionManager();
       const txn = await manager.begin();
-      manager.registerSynch({ afterCompletion: (ended) => ended[`add${kind}Hook`](() => log.push(`added for ${end}`)) });
+      manager.registerSynch({
+        afterCompletion: (ended) => ended[`add${kind}Hook`](() => log.push(`added for ${end}`)),
+      });
       if (others) txn[`add${kind}Hook`](() => log.push('other'));
       await txn[end]();
       assert.equal(log, [...(others ? ['other'] : []), `added for ${end}`]);
-      assert.instance(thrownBy(() => txn[`add${kind}Hook`](() => undefined)), TransactionClosed);
+      assert.instance(
+        thrownBy(() => txn[`add${kind}Hook`](() => undefined)),
+        TransactionClosed,
+      );
     }
   }
 });

@@ -31,7 +31,10 @@ test('zope 59: join while committing throws TransactionStateError, once committe
 test('departure from zope 60: join after an abort throws TransactionClosed and joins nothing', async () => {
   const txn = await begin();
   await txn.abort();
-  assert.instance(thrownBy(() => txn.join(recording([], 'late'))), TransactionClosed);
+  assert.instance(
+    thrownBy(() => txn.join(recording([], 'late'))),
+    TransactionClosed,
+  );
   assert.is(txn.resources.length, 0);
 });
 
@@ -94,7 +97,10 @@ test('departure from zope 66, 67: a sort key function that throws does so at joi
       throw error;
     },
   });
-  assert.is(thrownBy(() => txn.join(manager)), error);
+  assert.is(
+    thrownBy(() => txn.join(manager)),
+    error,
+  );
   assert.is(txn.resources.length, 0);
   await txn.commit();
 });
@@ -168,7 +174,10 @@ test('getOrJoin makes and joins a data manager once for each key, by identity', 
     assert.is(given, txn);
     return recording(log, 'a');
   });
-  assert.is(txn.getOrJoin(key, () => recording(log, 'never')), first);
+  assert.is(
+    txn.getOrJoin(key, () => recording(log, 'never')),
+    first,
+  );
   const other = txn.getOrJoin({}, () => recording(log, 'b'));
   assert.is.not(other, first);
   assert.is(txn.joined(key), first);
@@ -209,7 +218,10 @@ test('getOrJoin finds a data manager that its own factory joined', async () => {
 
 test('getOrJoin takes a function', async () => {
   const txn = await begin();
-  assert.instance(thrownBy(() => txn.getOrJoin({}, 7 as never)), ConfigurationError);
+  assert.instance(
+    thrownBy(() => txn.getOrJoin({}, 7 as never)),
+    ConfigurationError,
+  );
 });
 
 test('getOrJoin never calls its factory where nothing may join', async () => {
@@ -220,7 +232,10 @@ test('getOrJoin never calls its factory where nothing may join', async () => {
     called = true;
     return recording([], 'a');
   };
-  assert.instance(thrownBy(() => txn.getOrJoin({}, factory)), TransactionClosed);
+  assert.instance(
+    thrownBy(() => txn.getOrJoin({}, factory)),
+    TransactionClosed,
+  );
   assert.is(called, false);
 });
 

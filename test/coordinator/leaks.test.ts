@@ -94,7 +94,8 @@ test('a finished transaction can be collected, though its manager, its chain and
   const manager = new TransactionManager();
   const coordinator = new TransactionCoordinator();
   await (async () => {
-    for (let index = 0; index < 5; index++) await anyKind(() => manager.begin().then((txn) => (refs.push(new WeakRef(txn)), txn)), index);
+    for (let index = 0; index < 5; index++)
+      await anyKind(() => manager.begin().then((txn) => (refs.push(new WeakRef(txn)), txn)), index);
     await coordinator.run((txn) => {
       const resource = recording([], 'a', { savepoints: true });
       txn.join(resource);

@@ -134,11 +134,14 @@ test('zope 8: explicit begin while active throws AlreadyInTransaction and keeps 
   const manager = new TransactionManager();
   const txn = await manager.begin();
   const error = await assert.rejects(manager.begin(), AlreadyInTransaction);
-  assert.is((error as AlreadyInTransaction).xid, txn.id);
+  assert.is(error.xid, txn.id);
   assert.is(manager.get(), txn);
   assert.is(txn.status, 'active');
   await manager.abort();
-  assert.instance(thrownBy(() => manager.get()), NoTransaction);
+  assert.instance(
+    thrownBy(() => manager.get()),
+    NoTransaction,
+  );
 });
 
 test('zope 9: commit, abort, doom, isDoomed and savepoint work on the current transaction', async () => {
@@ -170,7 +173,10 @@ test('zope 11: free leaves the manager without a transaction and refuses a forei
   const manager = new TransactionManager();
   const other = await new TransactionManager().begin();
   const txn = await manager.begin();
-  assert.instance(thrownBy(() => manager.free(other)), TransactionStateError);
+  assert.instance(
+    thrownBy(() => manager.free(other)),
+    TransactionStateError,
+  );
   assert.is(manager.current, txn);
   manager.free(txn);
   assert.is(manager.current, undefined);
@@ -198,7 +204,10 @@ test('a manager refuses options it has not, and values that an option can not ha
   assert.match(unknown.message, 'explicit');
   const wrong = thrownBy(() => new TransactionManager({ explicit: 'yes' } as never));
   assert.match(wrong.message, "'explicit' must be true or false, not 'yes'");
-  assert.instance(thrownBy(() => new TransactionManager(null as never)), ConfigurationError);
+  assert.instance(
+    thrownBy(() => new TransactionManager(null as never)),
+    ConfigurationError,
+  );
 });
 
 test('what nobody can be thrown goes to onError; where that throws, both become one warning', async () => {

@@ -24,7 +24,12 @@ type Run = <T>(fn: (txn: Transaction | undefined) => Awaitable<T>, options?: obj
 function make(propagation?: Propagation): { coordinator: TransactionCoordinator; run: Run } {
   const coordinator = new TransactionCoordinator();
   const run: Run = (fn, options = {}) =>
-    coordinator.run(fn as () => never, { ...(propagation === undefined ? {} : { propagation }), ...options } as CoordinatorRunOptions & { propagation: 'required' });
+    coordinator.run(
+      fn as () => never,
+      { ...(propagation === undefined ? {} : { propagation }), ...options } as CoordinatorRunOptions & {
+        propagation: 'required';
+      },
+    );
   return { coordinator, run };
 }
 
@@ -262,8 +267,16 @@ test('pitfall 4: nested siblings take turns, so that the rollback of one loses n
         if (fails) throw new Error(name);
         return name;
       });
-    const ended = await Promise.allSettled([sibling('a', 3, true), sibling('b', 1, false), sibling('c', 2, true), sibling('d', 0, false)]);
-    assert.equal(ended.map((each) => (each.status === 'fulfilled' ? each.value : each.reason.message)), ['a', 'b', 'c', 'd']);
+    const ended = await Promise.allSettled([
+      sibling('a', 3, true),
+      sibling('b', 1, false),
+      sibling('c', 2, true),
+      sibling('d', 0, false),
+    ]);
+    assert.equal(
+      ended.map((each) => (each.status === 'fulfilled' ? each.value : each.reason.message)),
+      ['a', 'b', 'c', 'd'],
+    );
   });
   assert.equal(rows, ['b first', 'b second', 'b inner', 'd first', 'd second', 'd inner']);
 });
@@ -280,7 +293,10 @@ test('nested: a run that takes part beside it and fails dooms the transaction, a
       await turns(4);
       return 'nested';
     });
-    assert.equal((await Promise.allSettled([beside, nested])).map(({ status }) => status), ['rejected', 'fulfilled']);
+    assert.equal(
+      (await Promise.allSettled([beside, nested])).map(({ status }) => status),
+      ['rejected', 'fulfilled'],
+    );
     assert.is(txn.status, 'doomed');
   });
   const thrown = await assert.rejects(outer, DoomedTransaction);
@@ -324,7 +340,10 @@ test('nested: a sibling that waits for its turn is refused when the transaction 
 test('mandatory: without a transaction it throws NoTransaction and calls nothing', async () => {
   const { run } = make('mandatory');
   let called = false;
-  await assert.rejects(run(() => (called = true)), NoTransaction);
+  await assert.rejects(
+    run(() => (called = true)),
+    NoTransaction,
+  );
   assert.is(called, false);
 });
 
@@ -333,7 +352,10 @@ test('mandatory: where the transaction of this chain has ended it throws Transac
   await coordinator.context(async () => {
     await coordinator.begin();
     await coordinator.commit();
-    await assert.rejects(run(() => undefined), TransactionClosed);
+    await assert.rejects(
+      run(() => undefined),
+      TransactionClosed,
+    );
   });
 });
 
@@ -370,19 +392,36 @@ test('never: runs where there is no transaction, and throws AlreadyInTransaction
   assert.is(await run((txn) => txn ?? 'none'), 'none');
   await coordinator.run(async (outer) => {
     let called = false;
-    const error = await assert.rejects(run(() => (called = true)), AlreadyInTransaction);
-    assert.is((error as AlreadyInTransaction).xid, outer.id);
+    const error = await assert.rejects(
+      run(() => (called = true)),
+      AlreadyInTransaction,
+    );
+    assert.is(error.xid, outer.id);
     assert.is(called, false);
     assert.is(outer.status, 'active');
   });
 });
 
 test('every propagation refuses a wrong number of attempts, also where it would not retry', async () => {
-  for (const propagation of ['required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported', 'never'] as const) {
+  for (const propagation of [
+    'required',
+    'requires-new',
+    'nested',
+    'mandatory',
+    'supports',
+    'not-supported',
+    'never',
+  ] as const) {
     const { coordinator, run } = make(propagation);
-    await assert.rejects(run(() => undefined, { attempts: 0 }), RangeError);
+    await assert.rejects(
+      run(() => undefined, { attempts: 0 }),
+      RangeError,
+    );
     await coordinator.run(async (txn) => {
-      await assert.rejects(run(() => undefined, { attempts: 0 }), RangeError);
+      await assert.rejects(
+        run(() => undefined, { attempts: 0 }),
+        RangeError,
+      );
       assert.is(txn.status, 'active');
     });
   }

@@ -1,7 +1,16 @@
 // Data managers, synchronizers and hooks that write every call into one list, so that a test compares whole sequences.
 import type { Awaitable, DataManager, DataManagerSavepoint, Synchronizer, Transaction, Vote } from 'unanimous';
 
-export type Step = 'tpcBegin' | 'commit' | 'tpcVote' | 'tpcFinish' | 'tpcAbort' | 'abort' | 'savepoint' | 'rollback' | 'hold';
+export type Step =
+  | 'tpcBegin'
+  | 'commit'
+  | 'tpcVote'
+  | 'tpcFinish'
+  | 'tpcAbort'
+  | 'abort'
+  | 'savepoint'
+  | 'rollback'
+  | 'hold';
 
 /** How a recording data manager departs from one that says yes to everything, at once, and has no capabilities. */
 export interface Recipe {
@@ -44,7 +53,7 @@ export function recording(log: string[], name: string, recipe: Recipe = {}): Dat
     sortKey: recipe.sortKey ?? name,
     tpcBegin: (txn) => take('tpcBegin', txn, undefined),
     commit: (txn) => take('commit', txn, undefined),
-    tpcVote: (txn) => take('tpcVote', txn, recipe.vote) as Awaitable<void | Vote>,
+    tpcVote: (txn) => take('tpcVote', txn, recipe.vote),
     tpcFinish: (txn) => take('tpcFinish', txn, undefined),
     tpcAbort: (txn) => take('tpcAbort', txn, undefined),
     abort: (txn) => take('abort', txn, undefined),
@@ -117,6 +126,11 @@ export function turns(count = 1): Promise<void> {
   let turn = Promise.resolve();
   for (let done = 0; done < count; done++) turn = turn.then(() => new Promise((resolve) => setImmediate(resolve)));
   return turn;
+}
+
+/** Throws what may be no Error. */
+export function raise(thrown: unknown): never {
+  throw thrown;
 }
 
 /** What `fn` throws. */

@@ -16,7 +16,7 @@ import {
 import { environment } from '../../coordinator/environment.ts';
 import { backoffMs } from '../../coordinator/run.ts';
 import { assert, suite } from '../support/suite.ts';
-import { gate, recording, suppressedBy, thrownBy, turns, wholeCommit } from './recording.ts';
+import { gate, raise, recording, suppressedBy, thrownBy, turns, wholeCommit } from './recording.ts';
 
 const test = suite('run');
 
@@ -72,9 +72,15 @@ for (const [kind, make] of runners) {
     assert.is(errors.length, 3);
     assert.is(thrown, errors[2]);
     assert.equal(log, ['a.abort', 'a.abort', 'a.abort']);
-    assert.equal(seen.map(({ attempt }) => attempt), [1, 2, 3]);
+    assert.equal(
+      seen.map(({ attempt }) => attempt),
+      [1, 2, 3],
+    );
     assert.is(new Set(seen.map(({ id }) => id)).size, 3);
-    assert.equal(seen.map(({ status }) => status), ['aborted', 'aborted', 'aborted']);
+    assert.equal(
+      seen.map(({ status }) => status),
+      ['aborted', 'aborted', 'aborted'],
+    );
   });
 
   test(`zope 28, 38: a transient error of the commit is tried again, in a fresh transaction (${kind})`, async () => {
@@ -97,7 +103,7 @@ for (const [kind, make] of runners) {
         runner.run((txn) => {
           calls++;
           txn.join(recording(log, 'a'));
-          throw error;
+          raise(error);
         }, quick),
       );
       assert.is(thrown as unknown, error);
@@ -171,7 +177,7 @@ for (const [kind, make] of runners) {
         runner.run(
           () => {
             calls++;
-            throw thrown;
+            raise(thrown);
           },
           { ...quick, attempts: 2 },
         ),
@@ -198,7 +204,10 @@ for (const [kind, make] of runners) {
       const error = await assert.rejects(runner.run(value as never), ConfigurationError);
       assert.match(error.message, 'run() takes a function, not ');
     }
-    await assert.rejects(runner.run(() => 1, 3 as never), ConfigurationError);
+    await assert.rejects(
+      runner.run(() => 1, 3 as never),
+      ConfigurationError,
+    );
   });
 
   test(`departure from zope 37: the note is the option, else the name of the function, unless it has none or _ (${kind})`, async () => {
@@ -311,7 +320,7 @@ for (const [kind, make] of runners) {
     for (const thrown of [error, 'a text']) {
       const run = runner.run((txn) => {
         txn.join(recording([], 'a', { fails: { abort: inAbort } }));
-        throw thrown;
+        raise(thrown);
       });
       assert.is((await assert.rejects(run)) as unknown, thrown);
       assert.is(runner.current, undefined);
@@ -330,7 +339,10 @@ for (const [kind, make] of runners) {
       new Error('wrapped', { cause: unknown }),
       new TransientError('wrapped', { cause: doubt }),
       Object.assign(new Error('of another copy of the package'), { code: 'ERR_TXN_IN_DOUBT', isTransient: true }),
-      Object.assign(new Error('of another copy of the package'), { code: 'ERR_TXN_OUTCOME_UNKNOWN', isTransient: true }),
+      Object.assign(new Error('of another copy of the package'), {
+        code: 'ERR_TXN_OUTCOME_UNKNOWN',
+        isTransient: true,
+      }),
     ]) {
       let calls = 0;
       const run = make().run((txn) => {
@@ -344,14 +356,20 @@ for (const [kind, make] of runners) {
   });
 
   test(`a commit that ends in doubt is never tried again (${kind})`, async () => {
-    for (const fails of [{ tpcFinish: transient() }, { tpcVote: new CommitOutcomeUnknownError('reply lost', { cause: transient() }) }]) {
+    for (const fails of [
+      { tpcFinish: transient() },
+      { tpcVote: new CommitOutcomeUnknownError('reply lost', { cause: transient() }) },
+    ]) {
       let calls = 0;
       const runner = make();
       const run = runner.run((txn) => {
         calls++;
         txn.join(recording([], 'a', { fails, shouldRetry: () => true }));
       }, quick);
-      await assert.rejects(run, (error: unknown) => error instanceof InDoubtError || error instanceof CommitOutcomeUnknownError);
+      await assert.rejects(
+        run,
+        (error: unknown) => error instanceof InDoubtError || error instanceof CommitOutcomeUnknownError,
+      );
       assert.is(calls, 1);
       assert.is(runner.current, undefined);
     }
@@ -366,14 +384,20 @@ for (const [kind, make] of runners) {
       },
       { ...quick, isolation: 'serializable', readOnly: true, deferrable: true, user: 'jim', note: 'why' },
     );
-    assert.equal(seen, Array.from({ length: 3 }, () => ['serializable', true, true, '/ jim', 'why']));
+    assert.equal(
+      seen,
+      Array.from({ length: 3 }, () => ['serializable', true, true, '/ jim', 'why']),
+    );
   });
 }
 
 test("zope 43: the plain manager's run always has its own transaction: explicit refuses, implicit aborts the outer work", async () => {
   const explicit = new TransactionManager();
   const outer = await explicit.begin();
-  await assert.rejects(explicit.run(() => undefined), AlreadyInTransaction);
+  await assert.rejects(
+    explicit.run(() => undefined),
+    AlreadyInTransaction,
+  );
   assert.is(outer.status, 'active');
 
   const log: string[] = [];
@@ -470,7 +494,10 @@ test('a function that throws before it returns a promise is handled as one that 
   });
   assert.is(await assert.rejects(run), error);
   assert.is(manager.current, undefined);
-  assert.instance(thrownBy(() => manager.get()), Error);
+  assert.instance(
+    thrownBy(() => manager.get()),
+    Error,
+  );
 });
 
 test('one copy of the result is returned: what a thenable answers is awaited', async () => {

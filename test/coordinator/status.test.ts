@@ -53,7 +53,9 @@ async function inDoubt(): Promise<Transaction> {
 }
 
 test('zope 46: the table holds every status, and no other transition than these', () => {
-  const allowed = STATUSES.flatMap((from) => STATUSES.filter((to) => mayFollow(from, to)).map((to) => `${from} > ${to}`));
+  const allowed = STATUSES.flatMap((from) =>
+    STATUSES.filter((to) => mayFollow(from, to)).map((to) => `${from} > ${to}`),
+  );
   assert.equal(allowed, [
     'active > doomed',
     'active > committing',
@@ -74,7 +76,10 @@ test('zope 46: the table holds every status, and no other transition than these'
 
 test('a transition that is not in the table throws and changes nothing', async () => {
   const txn = await committed();
-  assert.instance(thrownBy(() => txn.transition('aborting')), TransactionStateError);
+  assert.instance(
+    thrownBy(() => txn.transition('aborting')),
+    TransactionStateError,
+  );
   assert.is(txn.status, 'committed');
 });
 
@@ -88,7 +93,12 @@ test('zope 47: a new transaction is active, without user, description, extension
   assert.is(txn.outcome, undefined);
   assert.is(txn.attempt, 1);
   assert.is(txn.isDoomed(), false);
-  for (const hooks of [txn.getBeforeCommitHooks(), txn.getAfterCommitHooks(), txn.getBeforeAbortHooks(), txn.getAfterAbortHooks()]) {
+  for (const hooks of [
+    txn.getBeforeCommitHooks(),
+    txn.getAfterCommitHooks(),
+    txn.getBeforeAbortHooks(),
+    txn.getAfterAbortHooks(),
+  ]) {
     assert.equal(hooks, []);
   }
 });
@@ -103,7 +113,11 @@ test('zope 48: committing is set only after before-commit hooks and beforeComple
   const txn = await manager.begin();
   txn.addBeforeCommitHook(() => seen.push(`hook ${txn.status}`));
   const note = (step: string) => (): void => void seen.push(`${step} ${txn.status}`);
-  txn.join(recording([], 'a', { does: { tpcBegin: note('tpcBegin'), tpcVote: note('tpcVote'), tpcFinish: note('tpcFinish') } }));
+  txn.join(
+    recording([], 'a', {
+      does: { tpcBegin: note('tpcBegin'), tpcVote: note('tpcVote'), tpcFinish: note('tpcFinish') },
+    }),
+  );
   await txn.commit();
   assert.equal(seen, [
     'hook active',
@@ -159,7 +173,10 @@ test('zope 51: doom throws TransactionStateError while committing or aborting an
 
 test('departure from zope 51, 57: doom on a finished transaction throws TransactionClosed', async () => {
   for (const txn of [await committed(), await aborted(), await inDoubt()]) {
-    assert.instance(thrownBy(() => txn.doom()), TransactionClosed);
+    assert.instance(
+      thrownBy(() => txn.doom()),
+      TransactionClosed,
+    );
     assert.is(txn.isDoomed(), false);
   }
 });
@@ -204,8 +221,14 @@ test('zope 54: after a failed commit, commit, join and savepoint throw Transacti
   assert.equal(txn.outcome, { result: 'aborted' });
   await assert.rejects(txn.commit(), TransactionFailedError);
   await assert.rejects(txn.savepoint(), TransactionFailedError);
-  assert.instance(thrownBy(() => txn.join(recording([], 'b'))), TransactionFailedError);
-  assert.instance(thrownBy(() => txn.getOrJoin('key', () => recording([], 'b'))), TransactionFailedError);
+  assert.instance(
+    thrownBy(() => txn.join(recording([], 'b'))),
+    TransactionFailedError,
+  );
+  assert.instance(
+    thrownBy(() => txn.getOrJoin('key', () => recording([], 'b'))),
+    TransactionFailedError,
+  );
 });
 
 test('zope 55: its message embeds the stack of the original error, which is its cause', async () => {

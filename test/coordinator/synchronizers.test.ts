@@ -48,7 +48,10 @@ test('zope 13: registration is a set', async () => {
 
 test('zope 13: unregistering an unknown one throws TransactionStateError', () => {
   const manager = new TransactionManager();
-  assert.instance(thrownBy(() => manager.unregisterSynch(listening([]))), TransactionStateError);
+  assert.instance(
+    thrownBy(() => manager.unregisterSynch(listening([]))),
+    TransactionStateError,
+  );
 });
 
 test('zope 14: unregisterSynch and clearSynchs stop the calls, and registeredSynchs says whether there are any', async () => {

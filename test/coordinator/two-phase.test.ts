@@ -15,7 +15,11 @@ const test = suite('two-phase');
 
 const lost = (): CommitOutcomeUnknownError => new CommitOutcomeUnknownError('reply lost', { resource: 'last' });
 
-async function joined(log: string[], recipes: Record<string, Recipe>, manager = new TransactionManager()): Promise<Transaction> {
+async function joined(
+  log: string[],
+  recipes: Record<string, Recipe>,
+  manager = new TransactionManager(),
+): Promise<Transaction> {
   const txn = await manager.begin();
   for (const [name, recipe] of Object.entries(recipes)) txn.join(recording(log, name, recipe));
   return txn;
@@ -27,16 +31,41 @@ const last = { lastResource: true, changed: true };
 const ways: [string, CommitWay, Record<string, Recipe>, string[]][] = [
   ['nothing joined', 'read-only', {}, []],
   ['nothing that joined has changes', 'read-only', { a: { changed: false }, b: { changed: false } }, ['a', 'b']],
-  ['a last resource without changes', 'read-only', { a: { lastResource: true, changed: false }, b: { changed: false } }, ['a', 'b']],
-  ['one has changes and can commit in one phase', 'one-phase', { a: { changed: true, onePhase: true }, b: { changed: false } }, ['b', 'a']],
+  [
+    'a last resource without changes',
+    'read-only',
+    { a: { lastResource: true, changed: false }, b: { changed: false } },
+    ['a', 'b'],
+  ],
+  [
+    'one has changes and can commit in one phase',
+    'one-phase',
+    { a: { changed: true, onePhase: true }, b: { changed: false } },
+    ['b', 'a'],
+  ],
   ['one has changes and can not commit in one phase', 'two-phase', { a: changed, b: { changed: false } }, ['a', 'b']],
   ['one has changes, and others do not say', 'one-phase', { a: { changed: true, onePhase: true }, b: {} }, ['b', 'a']],
-  ['two have changes', 'two-phase', { b: { changed: true, onePhase: true }, a: { changed: true, onePhase: true } }, ['a', 'b']],
+  [
+    'two have changes',
+    'two-phase',
+    { b: { changed: true, onePhase: true }, a: { changed: true, onePhase: true } },
+    ['a', 'b'],
+  ],
   ['none says', 'two-phase', { b: {}, a: {} }, ['a', 'b']],
   ['only a last resource', 'one-phase', { a: last, b: {} }, ['b', 'a']],
-  ['a last resource that does not say whether it has changes', 'one-phase', { a: { lastResource: true }, b: {} }, ['b', 'a']],
+  [
+    'a last resource that does not say whether it has changes',
+    'one-phase',
+    { a: { lastResource: true }, b: {} },
+    ['b', 'a'],
+  ],
   ['a last resource, and one that can prepare', 'last-resource', { a: last, b: changed, c: {} }, ['b', 'c', 'a']],
-  ['a last resource with changes, and one without', 'last-resource', { a: last, b: { lastResource: true, changed: false }, c: changed }, ['b', 'c', 'a']],
+  [
+    'a last resource with changes, and one without',
+    'last-resource',
+    { a: last, b: { lastResource: true, changed: false }, c: changed },
+    ['b', 'c', 'a'],
+  ],
 ];
 
 for (const [when, way, recipes, votes] of ways) {
@@ -49,8 +78,14 @@ for (const [when, way, recipes, votes] of ways) {
     }
     await txn.commit();
     const called = (step: string): string[] => log.filter((call) => call.endsWith(`.${step}`));
-    assert.equal(called('tpcVote'), votes.map((name) => `${name}.tpcVote`));
-    assert.equal(called('commit'), votes.toSorted().map((name) => `${name}.commit`));
+    assert.equal(
+      called('tpcVote'),
+      votes.map((name) => `${name}.tpcVote`),
+    );
+    assert.equal(
+      called('commit'),
+      votes.toSorted().map((name) => `${name}.commit`),
+    );
     assert.is(called('tpcFinish').length, votes.length);
     assert.equal(txn.outcome, { result: 'committed', way });
     assert.equal(new Set(seen), new Set(votes.length === 0 ? [] : [way]));
@@ -62,7 +97,7 @@ test('changed is asked after commit, when all changes are handed over', async ()
   const txn = await new TransactionManager().begin();
   let flushed = false;
   const late = recording(log, 'a', { lastResource: true, does: { commit: () => (flushed = true) } });
-  txn.join(Object.defineProperty({ ...late }, 'changed', { get: () => flushed }) as typeof late);
+  txn.join(Object.defineProperty({ ...late }, 'changed', { get: () => flushed }));
   txn.join(recording(log, 'b', changed));
   await txn.commit();
   assert.is(txn.way, 'last-resource');
@@ -91,7 +126,11 @@ test('zope 140: with allowUnsafeLastResources they take part, all of them after 
   ]) {
     const log: string[] = [];
     const manager = new TransactionManager({ allowUnsafeLastResources: true });
-    const txn = await joined(log, { [names.second]: last, [names.first]: last, [names.others[1]!]: changed, [names.others[0]!]: {} }, manager);
+    const txn = await joined(
+      log,
+      { [names.second]: last, [names.first]: last, [names.others[1]!]: changed, [names.others[0]!]: {} },
+      manager,
+    );
     await txn.commit();
     assert.equal(
       log.filter((call) => call.endsWith('tpcVote')),
@@ -159,7 +198,7 @@ test('a lost reply of the last resource: what can hold is held, the rest is undo
     'a.hold',
     'd.hold',
   ]);
-  const doubt = thrown as InDoubtError;
+  const doubt = thrown;
   assert.is(doubt.cause, error);
   assert.is(doubt.resource, 'last');
   assert.equal([doubt.finished, doubt.unfinished], [[], ['a', 'd']]);
@@ -194,6 +233,6 @@ test('a resource is named by its recoverable resource, else by its sort key', as
   };
   txn.join({ ...recording([], 'a', { fails: { tpcFinish: new Error('no') } }), recoverable });
   txn.join(recording([], 'b'));
-  const error = (await assert.rejects(txn.commit(), InDoubtError)) as InDoubtError;
+  const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal([error.unfinished, error.finished, error.resource], [['bank'], ['b'], 'bank']);
 });
