@@ -2,7 +2,7 @@
 // whose addresses are in BANK_URL and AUDIT_URL. test/readme/blocks.ts says what an example may ask for.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { findBlocks, type Block } from './readme/blocks.ts';
@@ -37,6 +37,8 @@ let diagnostics: string;
 test.before(async () => {
   await mkdir(join(root, 'test/readme'), { recursive: true });
   folder = await mkdtemp(join(root, 'test/readme/.blocks-'));
+  // What README.md shows first, other examples import.
+  await copyFile(join(root, 'examples/transfer/transfer.ts'), join(folder, 'transfer.ts'));
   for (const { name, block } of examples) {
     // On the same lines as in its page, for the messages; and with an export, so that each is a module of its own.
     const lines = '\n'.repeat(block.line);

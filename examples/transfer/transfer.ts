@@ -4,13 +4,14 @@ import { register, transaction } from 'unanimous';
 import { PgSession } from 'unanimous/pg';
 
 const { BANK_URL, AUDIT_URL } = process.env;
-const pools = [BANK_URL, AUDIT_URL].map((connectionString) => new pg.Pool({ connectionString, max: 20 }));
+const bankPool = new pg.Pool({ connectionString: BANK_URL, max: 20 });
+const auditPool = new pg.Pool({ connectionString: AUDIT_URL, max: 20 });
 // pg emits this for an idle connection that the server has closed; without a listener it ends the process.
-for (const pool of pools) pool.on('error', (error) => console.error('an idle connection was lost:', error.message));
+for (const pool of [bankPool, auditPool]) pool.on('error', (error) => console.error('connection lost:', error.message));
 
 // A session for each database, made once. It takes a connection of its pool when a transaction first uses it.
-export const bank = register(new PgSession(pools[0]!, { name: 'bank' }));
-export const audit = register(new PgSession(pools[1]!, { name: 'audit' }));
+export const bank = register(new PgSession(bankPool, { name: 'bank' }));
+export const audit = register(new PgSession(auditPool, { name: 'audit' }));
 
 export class InsufficientFunds extends Error {
   override readonly name = 'InsufficientFunds';
@@ -32,5 +33,5 @@ export async function transfer(from: number, to: number, amount: number): Promis
 /** Waits for the transactions that are open, then closes the connections. */
 export async function close(): Promise<void> {
   await transaction.close();
-  await Promise.all(pools.map((pool) => pool.end()));
+  await Promise.all([bankPool.end(), auditPool.end()]);
 }

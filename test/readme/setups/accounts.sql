@@ -1,10 +1,10 @@
 CREATE TABLE accounts (
-  id text PRIMARY KEY,
+  id integer PRIMARY KEY,
   balance integer NOT NULL CHECK (balance >= 0)
 );
-INSERT INTO accounts (id, balance) VALUES ('alice', 100), ('bob', 100);
+INSERT INTO accounts (id, balance) VALUES (1, 100), (2, 100);
 
 CREATE TABLE entries (
-  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  text text NOT NULL
+  account integer NOT NULL,
+  amount integer NOT NULL
 );
