@@ -1,0 +1,198 @@
+// Ways to do the same transaction: each is a function for each workload.
+import pg from 'pg';
+import { TransactionCoordinator, register } from '../../coordinator/index.ts';
+import { PgSession } from '../../datamanagers/pg/index.ts';
+import { SELECT, UPDATE, type Workload } from './workload.ts';
+
+/** Does one transaction. */
+export type Once = (id: number) => Promise<void>;
+/** How one client works: called once for each of them. */
+export type Client = (loop: (once: Once) => Promise<void>) => Promise<void>;
+type Make = (pool: pg.Pool) => Readonly<Partial<Record<Workload, Client>>>;
+
+function simple(once: Once): Client {
+  return (loop) => loop(once);
+}
+
+/** BEGIN, the work, COMMIT, as pg's documentation has it. */
+async function byHand(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<unknown>): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    await work(client);
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK');
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+const handWritten: Make = (pool) => ({
+  write: simple((id) =>
+    byHand(pool, async (client) => {
+      await client.query(SELECT, [id]);
+      await client.query(UPDATE, [id, 1]);
+    }),
+  ),
+  read: simple((id) => byHand(pool, (client) => client.query(SELECT, [id]))),
+});
+
+const named = {
+  select: (id: number) => ({ name: 'select', text: SELECT, values: [id] }),
+  update: (id: number) => ({ name: 'update', text: UPDATE, values: [id, 1] }),
+};
+
+const handWrittenNamed: Make = (pool) => ({
+  write: simple((id) =>
+    byHand(pool, async (client) => {
+      await client.query(named.select(id));
+      await client.query(named.update(id));
+    }),
+  ),
+  read: simple((id) => byHand(pool, (client) => client.query(named.select(id)))),
+});
+
+/** A part of pg that its types don't declare. */
+type Wire = {
+  parse(message: { text: string }): void;
+  bind(message: object): void;
+  execute(message: object): void;
+};
+
+/** A statement with BEGIN in front of it and one Sync behind both; an error of the statement is all that it can report. */
+class WithBegin extends (pg.Query as unknown as new (
+  text: string,
+  values: unknown[],
+  callback: (error: Error | null | undefined, result: pg.QueryResult) => void,
+) => { prepare(wire: Wire): void; handleCommandComplete(message: unknown, wire: Wire): void }) {
+  #begun = false;
+
+  override prepare(wire: Wire): void {
+    wire.parse({ text: 'BEGIN' });
+    wire.bind({});
+    wire.execute({});
+    super.prepare(wire);
+  }
+
+  override handleCommandComplete(message: unknown, wire: Wire): void {
+    if (this.#begun) super.handleCommandComplete(message, wire);
+    else this.#begun = true;
+  }
+}
+
+async function coalescedByHand(
+  pool: pg.Pool,
+  id: number,
+  work: (client: pg.PoolClient) => Promise<unknown>,
+): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await new Promise((resolve, reject) => {
+      const query = new WithBegin(SELECT, [id], (error, result) => (error ? reject(error) : resolve(result)));
+      client.query(query as unknown as pg.Submittable);
+    });
+    await work(client);
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK');
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+const protocolByHand: Make = (pool) => ({
+  write: simple((id) => coalescedByHand(pool, id, (client) => client.query(UPDATE, [id, 1]))),
+  read: simple((id) => coalescedByHand(pool, id, async () => {})),
+});
+
+function session(pool: pg.Pool): { transaction: TransactionCoordinator; db: PgSession } {
+  const transaction = new TransactionCoordinator();
+  return { transaction, db: register(new PgSession(pool), { coordinator: transaction }) };
+}
+
+const byRun: Make = (pool) => {
+  const { transaction, db } = session(pool);
+  return {
+    write: simple((id) =>
+      transaction.run(async () => {
+        await db.query(SELECT, [id]);
+        await db.query(UPDATE, [id, 1]);
+      }),
+    ),
+    read: simple((id) =>
+      transaction.run(async () => {
+        await db.query(SELECT, [id]);
+      }),
+    ),
+  };
+};
+
+const byBegin: Make = (pool) => {
+  const { transaction, db } = session(pool);
+  const client =
+    (once: Once): Client =>
+    (loop) =>
+      transaction.context(() => loop(once));
+  return {
+    write: client(async (id) => {
+      await transaction.begin();
+      await db.query(SELECT, [id]);
+      await db.query(UPDATE, [id, 1]);
+      await transaction.commit();
+    }),
+    read: client(async (id) => {
+      await transaction.begin();
+      await db.query(SELECT, [id]);
+      await transaction.commit();
+    }),
+  };
+};
+
+const byRunNamed: Make = (pool) => {
+  const { transaction, db } = session(pool);
+  return {
+    write: simple((id) =>
+      transaction.run(async () => {
+        await db.query(named.select(id));
+        await db.query(named.update(id));
+      }),
+    ),
+    read: simple((id) =>
+      transaction.run(async () => {
+        await db.query(named.select(id));
+      }),
+    ),
+  };
+};
+
+const byRunReadOnly: Make = (pool) => {
+  const { transaction, db } = session(pool);
+  return {
+    read: simple((id) =>
+      transaction.run(
+        async () => {
+          await db.query(SELECT, [id]);
+        },
+        { readOnly: true },
+      ),
+    ),
+  };
+};
+
+const autocommit: Make = (pool) => ({ read: simple(async (id) => void (await pool.query(SELECT, [id]))) });
+
+export const makers = {
+  handWritten,
+  handWrittenNamed,
+  protocolByHand,
+  byRun,
+  byBegin,
+  byRunNamed,
+  byRunReadOnly,
+  autocommit,
+} as const satisfies Record<string, Make>;
+
+export type ContenderName = keyof typeof makers;

@@ -1,0 +1,28 @@
+// Table 2 as text.
+import { printTable } from '../text.ts';
+import type { PostgresTable } from './table.ts';
+
+const titles = { write: 'SELECT by key, UPDATE by key', read: 'SELECT by key' };
+
+export function printPostgres(tables: readonly PostgresTable[]): void {
+  for (const { workload, clients, rounds, valid, rows } of tables) {
+    console.log(
+      `\nTable 2: one PostgreSQL, ${titles[workload]}, ${clients === 1 ? '1 client' : `${clients} clients`}; ` +
+        `throughput against hand-written pg (median, quartiles of ${rounds} rounds)\n`,
+    );
+    if (!valid) console.log('VOID: the baseline against itself is not 1.00 ± 0.05; the machine was too busy\n');
+    printTable(
+      ['', 'ratio', 'quartiles', 'a second', 'p50 µs', 'p99 µs', 'CPU µs', 'CPU ratio'],
+      rows.map(({ title, ratio, rate, p50, p99, cpu, cpuRatio }) => [
+        title,
+        ratio.median.toFixed(3),
+        `${ratio.lower.toFixed(2)}-${ratio.upper.toFixed(2)}`,
+        rate.toFixed(0),
+        p50.toFixed(0),
+        p99.toFixed(0),
+        cpu.toFixed(0),
+        cpuRatio.toFixed(2),
+      ]),
+    );
+  }
+}
