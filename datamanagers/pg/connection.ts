@@ -89,6 +89,7 @@ export class PgConnection implements SqlConnection {
   query(config: string | PgQueryConfig, values?: unknown[]): Promise<PgResult> {
     const text = typeof config === 'string' ? config : config.text;
     const flight = new this.#Flight(config, values);
+    if (typeof config === 'object') flight.query_timeout = config.query_timeout;
     const asks = this.#xid === undefined && typeof text === 'string' && effectOf(leadingKeyword(text)) === 'write';
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
@@ -97,6 +98,7 @@ export class PgConnection implements SqlConnection {
       return this.#begin === undefined
         ? this.#fly(flight, true)
         : this.#beginApart().then(() => this.#fly(flight, true));
+    flight.asText = !flight.requiresPreparation();
     flight.queryMode = 'extended';
     flight.begin = this.#begin;
     if (asks) flight.question = questionFor(this.#client);
@@ -133,12 +135,13 @@ export class PgConnection implements SqlConnection {
   }
 
   #failed(flight: Flight, error: Error, reject: (error: Error) => void): void {
-    this.lastError = error;
+    // What pg refuses to send doesn't fail the transaction.
+    if (!flight.wasRefused) this.lastError = error;
     // pg's query_timeout gives up the wait and leaves the statement running.
     if (error.message === 'Query read timeout') this.cancel(error);
     if (flight.wasAsked && isQuestionGone(error)) forgetQuestion(this.#client, true);
     this.#ready(() => {
-      if (flight.begin !== undefined) this.#begunBy(error);
+      if (flight.begin !== undefined && !flight.wasRefused) this.#begunBy(error);
       // The server's last word says more than that the connection has ended.
       const isServers = sqlState(error) !== undefined;
       if (this.broken !== undefined && isServers) this.broken = error;

@@ -12,6 +12,8 @@ export interface PgQueryConfig {
   /** `'array'` for rows as arrays. */
   rowMode?: 'array' | undefined;
   types?: unknown;
+  /** Milliseconds after which the wait for the result is given up; in a transaction, the server is told to stop the statement. */
+  query_timeout?: number | undefined;
 }
 
 /** A query that speaks the protocol by itself: a cursor, a query stream, a COPY stream. */
@@ -87,8 +89,10 @@ export interface PgQuery {
   values: unknown[] | undefined;
   rows: number | undefined;
   queryMode: string | undefined;
+  binary: boolean | undefined;
   callback: ((error: Error | null | undefined, result?: PgResult) => void) | undefined;
   submit(connection: PgWire): Error | null;
+  requiresPreparation(): boolean;
   prepare(connection: PgWire): void;
   _getRows(connection: PgWire, rows: number | undefined): void;
   handleRowDescription(message: unknown): void;

@@ -21,6 +21,12 @@ export interface Flight extends PgQuery {
   answer: unknown[] | undefined;
   /** Whether the question was reached. */
   readonly wasAsked: boolean;
+  /** Whether pg has refused it before anything was sent. */
+  readonly wasRefused: boolean;
+  /** Sent by the extended protocol only for what rides along: its columns come as text, as pg would have them. */
+  asText: boolean;
+  /** As in the configuration of a query; pg's client looks for it here. */
+  query_timeout?: number | undefined;
 }
 
 export type FlightClass = new (config: string | object, values?: unknown[]) => Flight;
@@ -48,6 +54,8 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     begin: string | undefined = undefined;
     question: Buffer | undefined = undefined;
     answer: unknown[] | undefined = undefined;
+    wasRefused = false;
+    asText = false;
     #at = IN_STATEMENT;
     #statementName: string | undefined = undefined;
     #failure: Error | undefined = undefined;
@@ -58,6 +66,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
 
     override submit(connection: PgWire): Error | null {
       const refused = super.submit(connection);
+      this.wasRefused = refused !== null;
       if (this.begin !== undefined && refused === null) {
         // pg takes a name as parsed at the next ParseComplete, which is BEGIN's; where the statement then fails to parse, the
         // name would be used and not exist.
@@ -70,6 +79,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
 
     override prepare(connection: PgWire): void {
       if (this.begin !== undefined) connection.stream.write(beginMessages(this.begin));
+      if (this.asText) this.binary = false;
       super.prepare(connection);
     }
 
