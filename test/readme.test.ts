@@ -55,6 +55,8 @@ test.before(async () => {
   diagnostics = examples.length === 0 ? '' : (await run([tsc, '-p', folder, '--pretty', 'false'])).output;
 });
 test.after(() => rm(folder, { recursive: true, force: true }));
+// Here rather than at the end of the process, because dropping many databases takes its time.
+test.after(() => server.stop());
 
 test('there is a README, and it has examples', () => {
   assert.ok(examples.some(({ page }) => page === 'README.md'));
