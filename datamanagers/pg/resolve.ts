@@ -94,17 +94,27 @@ export async function endPrepared(
       if (sqlState(error) === IN_USE) return undefined;
       if (sqlState(error) !== NO_SUCH_PREPARED) throw error;
     }
-    return verb === 'rollback' ? await cannotAppear(ask, question.pid, gid) : await wasCommitted(ask, gid, xid);
+    return verb === 'rollback' ? await cannotAppear(ask, question.pid, gid, xid) : await wasCommitted(ask, gid, xid);
   });
   if (done === undefined)
     throw new Error(`the prepared transaction ${gid} could not be ended within ${question.timeoutMs} ms`);
 }
 
-/** True where nothing is prepared under the name and the process that was asked to prepare it is gone. */
-async function cannotAppear(ask: Ask, pid: number | null, gid: string): Promise<true | undefined> {
+/**
+ * True where nothing is prepared under the name and the process that was asked to prepare it is gone. One that is still in the
+ * transaction has not heard of it yet, and may.
+ */
+async function cannotAppear(
+  ask: Ask,
+  pid: number | null,
+  gid: string,
+  xid: string | undefined,
+): Promise<true | undefined> {
   const processes = await ask(
-    'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and query ilike $2',
-    [pid, 'prepare transaction%'],
+    `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and (query = $2 or case
+      when $3::text is null then state like 'idle in transaction%' and backend_xid is null
+      else backend_xid::text = ($3::numeric % 4294967296)::text end)`,
+    [pid, `prepare transaction ${literal(gid)}`, xid],
   );
   if (processes.length > 0) return undefined;
   const prepared = await ask('select 1 from pg_catalog.pg_prepared_xacts where gid = $1', [gid]);

@@ -237,6 +237,8 @@ export class SqlBranch implements DataManager {
     const gid = this.session.gidOf(this.#txn.id);
     this.#busy = true;
     try {
+      // By which it is known afterwards whether the branch was committed, or rolled back by hand.
+      await connection.learnXid();
       await connection.prepare(gid);
       this.#prepared = gid;
     } catch (error) {

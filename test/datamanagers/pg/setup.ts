@@ -109,6 +109,15 @@ export class Database {
     }
   }
 
+  /** Cuts all links; that idle connections die then is no news. */
+  async cut(): Promise<void> {
+    const ignore = (): void => undefined;
+    this.pool.on('error', ignore);
+    this.proxy.cut();
+    await assert.eventually(() => this.proxy.links.size === 0 && this.pool.totalCount === 0);
+    this.pool.off('error', ignore);
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.pool, this.admin, ...this.#others].map((pool) => pool.end()));
     await this.proxy.close();
