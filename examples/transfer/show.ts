@@ -8,10 +8,10 @@ import { accounts, createTables, openingBalance } from './tables.ts';
 import { Progress, heading, number, paint, say, table } from './terminal.ts';
 import { close } from './transfer.ts';
 
-const transfers = 600;
+const transfers = 400;
 const concurrency = 12;
 /** On a slow machine there are fewer transfers, so that the show stays short. */
-const longestMs = 4_000;
+const longestMs = 3_000;
 
 const kinds = {
   insufficient: 'insufficient funds: thrown by the application',
