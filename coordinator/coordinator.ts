@@ -12,7 +12,7 @@ import {
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
 import { aDelay, aString, checkOptions, oneOf } from './options.ts';
-import { type Attempt, attemptsOf, runOptionRules, runOwned } from './run.ts';
+import { type Attempt, NO_RUN_OPTIONS, attemptsOf, runOptionRules, runOwned } from './run.ts';
 import { type NestedFrame, checkFrame, runJoined, runNested } from './run-joined.ts';
 import type { Savepoint } from './savepoint.ts';
 import { isThenable } from './thenable.ts';
@@ -210,11 +210,18 @@ export class TransactionCoordinator {
     fn: (txn: Transaction | undefined) => Awaitable<T>,
     options: CoordinatorRunOptions & { propagation: MaybeWithout },
   ): Promise<T>;
-  async run<T>(fn: (txn: never) => Awaitable<T>, options: CoordinatorRunOptions = {}): Promise<T> {
-    checkRun(fn, options, runRules);
+  run<T>(fn: (txn: never) => Awaitable<T>, options: CoordinatorRunOptions = NO_RUN_OPTIONS): Promise<T> {
+    const inside = fn as (txn: Transaction | undefined) => Awaitable<T>;
+    if (options === NO_RUN_OPTIONS && typeof fn === 'function' && this.current === undefined) {
+      return this.#runOwn(inside, NO_RUN_OPTIONS);
+    }
+    return this.#runAs(inside, options);
+  }
+
+  async #runAs<T>(inside: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
+    checkRun(inside, options, runRules);
     const { propagation = 'required', ...own } = options;
     const current = this.current;
-    const inside = fn as (txn: Transaction | undefined) => Awaitable<T>;
     switch (propagation) {
       case 'required':
         return current === undefined ? this.#runOwn(inside, own) : this.#runJoined(current, inside, own);

@@ -11,7 +11,7 @@ import {
 import { Deadline, signalError } from './deadline.ts';
 import { type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
 import { type OnError, emitWarning } from './report.ts';
-import { type Attempt, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
+import { type Attempt, NO_RUN_OPTIONS, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
 import type { Savepoint } from './savepoint.ts';
 import { Synchronizers } from './synchronizers.ts';
 import { isThenable } from './thenable.ts';
@@ -35,7 +35,8 @@ export const managerRules: Rules<ManagerOptions> = {
   allowUnsafeLastResources: aBoolean,
 };
 
-const NO_OPTIONS: TransactionOptions = Object.freeze({});
+/** @internal What `begin()` without options has. */
+export const NO_OPTIONS: TransactionOptions = Object.freeze({});
 
 let processIds: XidSource | undefined;
 
@@ -49,12 +50,13 @@ export class TransactionManager {
   #current: Transaction | undefined = undefined;
 
   /** @throws ConfigurationError for unknown or impossible options. */
-  constructor(options: ManagerOptions = {}, /** @internal */ synchronizers: Synchronizers = new Synchronizers()) {
-    checkOptions('new TransactionManager()', options, managerRules);
+  constructor(options: ManagerOptions = {}, /** @internal */ synchronizers?: Synchronizers) {
+    // A coordinator has checked its options once for all of its contexts.
+    if (synchronizers === undefined) checkOptions('new TransactionManager()', options, managerRules);
     this.explicit = options.explicit ?? true;
     this.#onError = options.onError ?? emitWarning;
     this.allowUnsafeLastResources = options.allowUnsafeLastResources ?? false;
-    this.synchronizers = synchronizers;
+    this.synchronizers = synchronizers ?? new Synchronizers();
   }
 
   /** The current transaction, or undefined; never throws, never makes one. */
@@ -69,30 +71,32 @@ export class TransactionManager {
    * @throws ConfigurationError for unknown or impossible options, DoomedTransaction when the signal is aborted already.
    */
   begin(options: TransactionOptions = NO_OPTIONS): Promise<Transaction> {
+    try {
+      return Promise.resolve(this.open(options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** @internal As {@link begin}, but synchronous unless a synchronizer or an abort has to be awaited. */
+  open(options: TransactionOptions): Awaitable<Transaction> {
     const refusal = this.refusal();
-    if (refusal !== undefined) return Promise.reject(refusal);
+    if (refusal !== undefined) throw refusal;
     if (options !== NO_OPTIONS) {
-      try {
-        checkOptions('begin()', options, transactionRules);
-        if (options.signal?.aborted === true) throw signalError(options.signal);
-      } catch (error) {
-        return Promise.reject(error);
-      }
+      checkOptions('begin()', options, transactionRules);
+      if (options.signal?.aborted === true) throw signalError(options.signal);
       if (options.explicit !== undefined) this.explicit = options.explicit;
     }
     if (this.#current !== undefined) {
       if (!this.explicit) return this.#beginAfterAbort(this.#current, options);
-      return Promise.reject(
-        new AlreadyInTransaction(
-          `begin() needs a context without a transaction; this one's is ${this.#current.status} (${this.#current.id}): ` +
-            `commit or abort it first, or give concurrent work its own context with run() or context()`,
-          { xid: this.#current.id, phase: 'begin' },
-        ),
+      throw new AlreadyInTransaction(
+        `begin() needs a context without a transaction; this one's is ${this.#current.status} (${this.#current.id}): ` +
+          `commit or abort it first, or give concurrent work its own context with run() or context()`,
+        { xid: this.#current.id, phase: 'begin' },
       );
     }
     const txn = this.#start(options);
-    if (this.synchronizers.size > 0) return this.#announce(txn);
-    return Promise.resolve(txn);
+    return this.synchronizers.size > 0 ? this.#announce(txn) : txn;
   }
 
   async #beginAfterAbort(previous: Transaction, options: TransactionOptions): Promise<Transaction> {
@@ -196,7 +200,7 @@ export class TransactionManager {
    * @returns what `fn` returns.
    * @throws The last attempt's error, unchanged. RangeError unless `attempts` is a whole number of at least 1 (zope 36).
    */
-  async run<T>(fn: (txn: Transaction) => Awaitable<T>, options: RunOptions = {}): Promise<T> {
+  async run<T>(fn: (txn: Transaction) => Awaitable<T>, options: RunOptions = NO_RUN_OPTIONS): Promise<T> {
     checkRun(fn, options, runOptionRules);
     return runOwned(this, fn, options);
   }

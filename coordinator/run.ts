@@ -1,14 +1,18 @@
 /** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
 import { ConfigurationError, describe, suppress, toError } from './errors.ts';
 import { environment } from './environment.ts';
-import type { TransactionManager } from './manager.ts';
+import { NO_OPTIONS, type TransactionManager } from './manager.ts';
 import { type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
 import { isFinished } from './status.ts';
+import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import type { AttemptOptions, Awaitable, Backoff, RunOptions, TransactionOptions } from './types.ts';
 
 /** One attempt of a loop over `attempts()`: calls the function in a transaction; undefined where it is to be tried again. */
 export type Attempt = <T>(fn: (txn: Transaction) => Awaitable<T>) => Promise<T | undefined>;
+
+/** @internal What `run()` without options has. */
+export const NO_RUN_OPTIONS: RunOptions = Object.freeze({});
 
 type Enter = <T>(body: (manager: TransactionManager) => Promise<T>) => Promise<T>;
 
@@ -51,9 +55,10 @@ export async function runOwned<T>(
 ): Promise<T> {
   const { attempts = DEFAULT_ATTEMPTS, backoff, ...begin } = options;
   checkAttempts(attempts);
-  begin.note ??= noteOf(fn);
+  const note = begin.note === undefined ? noteOf(fn) : undefined;
+  const given = options === NO_RUN_OPTIONS ? NO_OPTIONS : begin;
   for (let attempt = 1; ; attempt++) {
-    const ended = await tryOnce(manager, fn, begin, attempt, attempt === attempts);
+    const ended = await tryOnce(manager, fn, given, note, attempt, attempt === attempts);
     if (ended.done) return ended.value;
     await waitBefore(attempt, backoff, begin.signal);
   }
@@ -73,7 +78,7 @@ export async function* attemptsOf(
     yield (fn) =>
       enter(async (manager) => {
         if (typeof fn !== 'function') throw new ConfigurationError(`an attempt takes a function, not ${describe(fn)}`);
-        const ended = await tryOnce(manager, fn, begin, attempt, attempt === number);
+        const ended = await tryOnce(manager, fn, begin, undefined, attempt, attempt === number);
         done = ended.done;
         return ended.done ? ended.value : undefined;
       });
@@ -88,11 +93,14 @@ async function tryOnce<T>(
   manager: TransactionManager,
   fn: (txn: Transaction) => Awaitable<T>,
   options: TransactionOptions,
+  note: string | undefined,
   attempt: number,
   isLast: boolean,
 ): Promise<Ended<T>> {
-  const txn = await manager.begin(options);
+  const opened = manager.open(options);
+  const txn = isThenable(opened) ? await opened : opened;
   txn.attempt = attempt;
+  if (note !== undefined) txn.note(note);
   try {
     const work = fn(txn);
     const value = txn.deadline === undefined ? await work : await txn.deadline.race(work);

@@ -8,8 +8,10 @@ export type SynchronizerCall = 'newTransaction' | 'beforeCompletion' | 'afterCom
 
 const METHODS: readonly SynchronizerCall[] = ['newTransaction', 'beforeCompletion', 'afterCompletion'];
 
+const NONE: readonly Synchronizer[] = [];
+
 export class Synchronizers {
-  #members: Synchronizer[] = [];
+  #members: readonly Synchronizer[] = NONE;
 
   get size(): number {
     return this.#members.length;

@@ -12,7 +12,8 @@ import {
 import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
 import type { SqlConnection, WrittenState } from '../sql/connection.ts';
 import { effectOf } from '../sql/state.ts';
-import { leadingKeyword, maybeSeveral } from '../sql/statement.ts';
+import { statementOf } from '../sql/statement.ts';
+import { watch } from '../sql/watch.ts';
 import { callWithClient } from './out-of-band.ts';
 import { QUESTION, answered, forgetQuestion, isQuestionGone, questionFor } from './question.ts';
 
@@ -33,6 +34,7 @@ export class PgConnection implements SqlConnection {
   #spoiled = false;
   #xid: string | undefined = undefined;
   #pid: number | undefined = undefined;
+  #life: string | undefined = undefined;
   #cancelling: Promise<void> | undefined = undefined;
   /** Why the connection can't be used any more. */
   broken: Error | undefined = undefined;
@@ -69,6 +71,11 @@ export class PgConnection implements SqlConnection {
     return this.#xid;
   }
 
+  /** The life of the server in which the transaction has its id. */
+  get life(): string | undefined {
+    return this.#life;
+  }
+
   /** Whether a transaction is open at the server, as far as is known here. */
   get open(): boolean {
     return this.#open;
@@ -80,6 +87,7 @@ export class PgConnection implements SqlConnection {
     this.#open = false;
     this.#xid = undefined;
     this.#pid = undefined;
+    this.#life = undefined;
     this.lastError = undefined;
     this.wrote = false;
     this.maybeWrote = false;
@@ -90,10 +98,11 @@ export class PgConnection implements SqlConnection {
     const text = typeof config === 'string' ? config : config.text;
     const flight = new this.#Flight(config, values);
     if (typeof config === 'object') flight.query_timeout = config.query_timeout;
-    const asks = this.#xid === undefined && typeof text === 'string' && effectOf(leadingKeyword(text)) === 'write';
+    const statement = typeof text === 'string' ? statementOf(text) : undefined;
+    const asks = this.#xid === undefined && statement?.effect === 'write';
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
-    const alone = typeof text !== 'string' || text.length === 0 || maybeSeveral(text) || flight.rows !== undefined;
+    const alone = statement === undefined || text.length === 0 || statement.maybeSeveral || flight.rows !== undefined;
     if (alone)
       return this.#begin === undefined
         ? this.#fly(flight, true)
@@ -149,10 +158,11 @@ export class PgConnection implements SqlConnection {
     });
   }
 
-  #learn(question: Buffer, [xid, pid]: unknown[]): void {
-    this.#xid = (xid as string | null) ?? undefined;
+  #learn(question: Buffer | undefined, answer: readonly unknown[]): void {
+    const [xid, pid, life] = answer as readonly [string | null, string, string | undefined];
+    this.#xid = xid ?? undefined;
     this.#pid = Number(pid);
-    answered(this.#client, question, this.#pid);
+    this.#life = answered(this.#client, question, this.#pid, life);
   }
 
   /** After a failed flight with a BEGIN: the statement's failure leaves a failed transaction open, BEGIN's leaves none. */
@@ -239,9 +249,8 @@ export class PgConnection implements SqlConnection {
 
   async #askXid(): Promise<string | undefined> {
     const { rows } = await this.#fly(new this.#Flight({ text: QUESTION, rowMode: 'array' }), false);
-    const [xid, pid] = rows[0] as [string | null, string];
-    this.#pid = Number(pid);
-    return (this.#xid ??= xid ?? undefined);
+    this.#learn(undefined, rows[0] as unknown[]);
+    return this.#xid;
   }
 
   /** Finds out the transaction's id where that isn't known: without it, a lost reply to COMMIT can't be resolved. */
@@ -322,14 +331,13 @@ export class PgConnection implements SqlConnection {
   /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
   async #flyInTime(text: string): Promise<PgResult> {
     const ms = this.#endTimeoutMs;
-    const timer = setTimeout(
-      () => this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)),
-      ms,
+    const inTime = watch(ms, () =>
+      this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)),
     );
     try {
       return await this.#fly(new this.#Flight(text), false);
     } finally {
-      clearTimeout(timer);
+      inTime();
     }
   }
 

@@ -9,12 +9,24 @@
 import type { PgClient } from './driver.ts';
 import { SYNC, runPrepared, runStatement } from './wire.ts';
 
-/** The id of the transaction, null where it has written nothing, and the server's process. PostgreSQL 13 and later. */
-export const QUESTION = 'select pg_catalog.pg_current_xact_id_if_assigned()::text, pg_catalog.pg_backend_pid()::text';
+const ID = 'pg_catalog.pg_current_xact_id_if_assigned()::text, pg_catalog.pg_backend_pid()::text';
+
+/**
+ * A value that changes when the server crashes: statistics begin anew then. After a crash it may give the id of a transaction that was
+ * lost to another one, whose outcome would be taken for that of the first. As a number, because a date's text depends on settings.
+ */
+export const LIFE =
+  "(pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::bigint::text";
+
+/**
+ * The id of the transaction, null where it has written nothing; the server's process; and the server's life, which a connection of the
+ * server's own doesn't outlast, so that it is asked once on those. PostgreSQL 13 and later.
+ */
+export const QUESTION = `select ${ID}, ${LIFE}`;
 
 const NAME = 'unanimous_xid';
 const UNNAMED = Buffer.concat([runStatement(QUESTION), SYNC]);
-const PREPARE = Buffer.concat([runStatement(QUESTION, NAME), SYNC]);
+const PREPARE = Buffer.concat([runStatement(`select ${ID}`, NAME), SYNC]);
 const PREPARED = Buffer.concat([runPrepared(NAME), SYNC]);
 const NO_SUCH_STATEMENT = '26000';
 
@@ -23,13 +35,15 @@ interface Facts {
   /** Whether it is the server's own; undefined until an answer has come. */
   direct: boolean | undefined;
   prepared: boolean;
+  /** The server's life at the last answer that had it. */
+  life: string | undefined;
 }
 
 const facts = new WeakMap<PgClient, Facts>();
 
 function factsOf(client: PgClient): Facts {
   let known = facts.get(client);
-  if (known === undefined) facts.set(client, (known = { direct: undefined, prepared: false }));
+  if (known === undefined) facts.set(client, (known = { direct: undefined, prepared: false, life: undefined }));
   return known;
 }
 
@@ -39,11 +53,18 @@ export function questionFor(client: PgClient): Buffer {
   return direct !== true ? UNNAMED : prepared ? PREPARED : PREPARE;
 }
 
-/** Learns from an answer to `question`. */
-export function answered(client: PgClient, question: Buffer, pid: number): void {
+/** Learns from an answer to the question; returns the server's life. */
+export function answered(
+  client: PgClient,
+  question: Buffer | undefined,
+  pid: number,
+  life: string | undefined,
+): string | undefined {
   const known = factsOf(client);
   known.direct ??= pid === client.processID;
   if (question === PREPARE) known.prepared = true;
+  known.life = life ?? known.life;
+  return known.life;
 }
 
 /** Whether an error means that the prepared question is gone (DISCARD ALL by hand): it is forgotten, and all may be tried again. */

@@ -6,6 +6,7 @@ import { HeuristicError, toError } from '../../coordinator/errors.ts';
 import { type PgPool, sqlState } from './driver.ts';
 import { literal } from './connection.ts';
 import { callWithClient } from './out-of-band.ts';
+import { LIFE } from './question.ts';
 
 /** How a transaction ended; `unknown` where the server can't say or can't be reached in time. */
 export type Ending = 'committed' | 'aborted' | 'unknown';
@@ -14,6 +15,7 @@ const PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
 const NO_SUCH_PREPARED = '42704';
 const IN_USE = '55000';
+const IN_THE_FUTURE = '22023';
 
 /** Where to ask, and about whom. */
 export interface Question {
@@ -56,14 +58,22 @@ type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>
 /**
  * How the transaction with the id `xid` ended (`pg_xact_status`, PostgreSQL 13). While it is in progress its server process, which
  * may wait for a COMMIT that never comes, is terminated: after that nothing can change any more.
+ *
+ * Where the server has crashed since, in another `life`, somebody else's transaction may have the id: then only that it didn't
+ * commit is certain.
  */
-export async function endingOf(question: Question, xid: string): Promise<Ending> {
+export async function endingOf(question: Question, xid: string, life: string | undefined): Promise<Ending> {
   const answer = await persist<Ending>(question, async (ask) => {
-    const [row] = await ask('select pg_catalog.pg_xact_status($1::text::pg_catalog.xid8) as status', [xid]);
-    const status = row?.['status'];
-    if (status === 'committed' || status === 'aborted') return status;
+    const [server] = await ask(`select pg_catalog.pg_is_in_recovery() as "isStandby", ${LIFE} as life`);
+    // A standby may not have heard of it yet.
+    if (server?.['isStandby'] === true) return undefined;
+    const sameLife = server?.['life'] === life;
+    const status = await statusOf(ask, xid);
+    if (status === 'aborted') return status;
+    if (status === 'committed') return sameLife ? status : 'unknown';
     // Too old to be known.
     if (status !== 'in progress') return 'unknown';
+    if (!sameLife) return 'aborted';
     await ask(
       'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and backend_xid::text = ($2::numeric % 4294967296)::text',
       [question.pid, xid],
@@ -71,6 +81,17 @@ export async function endingOf(question: Question, xid: string): Promise<Ending>
     return undefined;
   }).catch(() => undefined);
   return answer ?? 'unknown';
+}
+
+async function statusOf(ask: Ask, xid: string): Promise<unknown> {
+  try {
+    const [row] = await ask('select pg_catalog.pg_xact_status($1::text::pg_catalog.xid8) as status', [xid]);
+    return row?.['status'];
+  } catch (error) {
+    // An id that the server has not given yet: the crash took the transaction along.
+    if (sqlState(error) === IN_THE_FUTURE) return 'aborted';
+    throw error;
+  }
 }
 
 /**

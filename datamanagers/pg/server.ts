@@ -122,8 +122,8 @@ export class PgServer implements SqlServer<PgConnection> {
   }
 
   async resolveCommit(connection: PgConnection, txn: Transaction, error: Error): Promise<void> {
-    const { xid } = connection;
-    const ending = xid === undefined ? 'unknown' : await endingOf(this.#question(connection), xid);
+    const { xid, life } = connection;
+    const ending = xid === undefined ? 'unknown' : await endingOf(this.#question(connection), xid, life);
     if (ending === 'committed') return;
     const details = { cause: error, resource: this.#name, xid: txn.id, phase: 'tpcVote' } as const;
     if (ending === 'aborted') {
@@ -136,7 +136,7 @@ export class PgServer implements SqlServer<PgConnection> {
       `a COMMIT must be answered; the reply of '${this.#name}' was lost (${error.message}) and ` +
         (xid === undefined
           ? 'the transaction has no id to ask for'
-          : `the server could not be asked within ${this.#timeouts.resolveTimeoutMs} ms: ask it with select pg_xact_status('${xid}')`) +
+          : `the server could not be asked within ${this.#timeouts.resolveTimeoutMs} ms, or has crashed and may have given the id ${xid} again: select pg_xact_status('${xid}') says how that ended`) +
         '; whether it has committed is not known, so it must not be repeated blindly',
       details,
     );

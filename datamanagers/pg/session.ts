@@ -2,7 +2,7 @@
 import { ConfigurationError, TransactionStateError, describe } from '../../coordinator/errors.ts';
 import { type Rule, aDelay, aString, checkOptions } from '../../coordinator/options.ts';
 import { SqlSession } from '../sql/session.ts';
-import { transactionControl } from '../sql/statement.ts';
+import { statementOf } from '../sql/statement.ts';
 import type { PgConnection } from './connection.ts';
 import type { PgPool, PgQueryConfig, PgResult, PgSubmittable } from './driver.ts';
 import { PgServer } from './server.ts';
@@ -122,7 +122,7 @@ export class PgSession extends SqlSession {
         { resource: this.name },
       );
     }
-    const control = transactionControl(text);
+    const { control } = statementOf(text);
     if (control !== undefined) {
       throw new TransactionStateError(
         `transactions are begun and ended by their coordinator, with commit(), abort() and savepoint(); the statement ${control} was not sent to '${this.name}'`,

@@ -1,5 +1,7 @@
 /** What can be told of a statement from its text, without parsing it whole. */
 
+import { type Effect, effectOf } from './state.ts';
+
 /** Skips white space and comments; returns where the next token begins. */
 function skipBlank(text: string, from: number): number {
   let at = from;
@@ -145,4 +147,33 @@ function isRollbackTo(text: string, from: number): boolean {
     word = wordAt(text, at);
   }
   return word === 'to';
+}
+
+/** What is known of a statement from its text. */
+export interface Statement {
+  /** The statement in it that begins or ends a transaction; such a text is not sent. */
+  readonly control: string | undefined;
+  readonly effect: Effect;
+  readonly maybeSeveral: boolean;
+}
+
+const known = new Map<string, Statement>();
+const MOST_KNOWN = 1_000;
+const LONGEST_KNOWN = 10_000;
+
+/** Looks at a text, once for those that come again. */
+export function statementOf(text: string): Statement {
+  let statement = known.get(text);
+  if (statement !== undefined) return statement;
+  statement = {
+    control: transactionControl(text),
+    effect: effectOf(leadingKeyword(text)),
+    maybeSeveral: maybeSeveral(text),
+  };
+  // Texts with values in them never come again: the oldest goes, and long ones aren't kept.
+  if (text.length <= LONGEST_KNOWN) {
+    if (known.size >= MOST_KNOWN) known.delete(known.keys().next().value!);
+    known.set(text, statement);
+  }
+  return statement;
 }
