@@ -155,7 +155,10 @@ for (const name of ['timeout', 'signal']) {
       const { options, pass, left } = way();
       const manager = new TransactionManager();
       const txn = await manager.begin(options);
-      txn.join(recording(log, 'a', step === 'tpcFinish' ? { async: true, does: { tpcFinish: pass } } : {}));
+      const cancel = (): void => void log.push('cancelled');
+      txn.join(
+        recording(log, 'a', step === 'tpcFinish' ? { async: true, does: { tpcFinish: pass }, cancel } : { cancel }),
+      );
       if (step === 'afterCompletion') manager.registerSynch({ afterCompletion: pass });
       if (step === 'after-commit hook') txn.addAfterCommitHook(pass);
       await txn.commit();
@@ -237,6 +240,15 @@ for (const name of ['timeout', 'signal']) {
     assert.equal(log, ['a.abort']);
     assert.is(manager.current, undefined);
     assert.is(left(), 0);
+  });
+
+  test(`${name}: run rejects too when it passes before the function has returned its promise`, async () => {
+    const { options, pass, thrown } = way();
+    const run = new TransactionManager().run(() => {
+      pass();
+      return new Promise(() => undefined);
+    }, options);
+    await assert.rejects(run, thrown);
   });
 
   test(`${name}: what the function of run does after that is nobody's unhandled rejection`, async () => {

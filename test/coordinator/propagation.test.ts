@@ -303,6 +303,22 @@ test('nested: a run that takes part beside it and fails dooms the transaction, a
   assert.is(thrown.cause, error);
 });
 
+test('nested: a run that takes part in it, outlives it and then fails dooms the transaction', async () => {
+  const { coordinator, run } = make('nested');
+  const error = new Error('late');
+  const outer = coordinator.run(async (txn) => {
+    const wait = gate();
+    let late: Promise<unknown> | undefined;
+    await run(() => {
+      late = coordinator.run(() => wait.promise.then(() => Promise.reject(error)));
+    });
+    wait.open();
+    assert.is(await assert.rejects(late!), error);
+    assert.is(txn.status, 'doomed');
+  });
+  await assert.rejects(outer, DoomedTransaction);
+});
+
 test('pitfall 4: work beside an open nested run, and work that outlives one, is refused', async () => {
   const { coordinator, run } = make('nested');
   await coordinator.run(async (outer) => {

@@ -1,5 +1,6 @@
 // Protects run: one transaction for each attempt, always ended; the user's error unchanged; and nothing retried whose outcome
 // is not known. On the plain manager and on the coordinator.
+import { getEventListeners } from 'node:events';
 import {
   AlreadyInTransaction,
   type Awaitable,
@@ -261,6 +262,25 @@ for (const [kind, make] of runners) {
       }, quick),
     );
     assert.is(thrown, error);
+    assert.equal(suppressedBy(error), []);
+    assert.equal(log, wholeCommit('a'));
+  });
+
+  test(`departure from zope 42: an error after the function began to commit waits for the end of that commit (${kind})`, async () => {
+    const log: string[] = [];
+    const wait = gate();
+    const error = new Error('after');
+    let txn: Transaction | undefined;
+    const run = make().run((given) => {
+      txn = given;
+      given.join(recording(log, 'a', { waits: { tpcVote: wait.promise } }));
+      void given.commit();
+      throw error;
+    }, quick);
+    setImmediate(wait.open);
+    assert.is(await assert.rejects(run), error);
+    assert.equal(suppressedBy(error), []);
+    assert.is(txn?.status, 'committed');
     assert.equal(log, wholeCommit('a'));
   });
 
@@ -474,6 +494,20 @@ test('a signal ends the wait between attempts, and begins nothing more', async (
   const error = await assert.rejects(run, DoomedTransaction);
   assert.is(calls, 1);
   assert.match(error.message, 'enough');
+});
+
+test('the wait between attempts leaves no listener on the signal', async () => {
+  const { signal } = new AbortController();
+  const listeners: number[] = [];
+  await new TransactionManager().run(
+    ({ attempt }) => {
+      listeners.push(getEventListeners(signal, 'abort').length);
+      if (attempt < 3) throw transient();
+    },
+    { signal, backoff: { baseMs: 1, maxMs: 1 } },
+  );
+  assert.equal(listeners, [1, 1, 1]);
+  assert.is(getEventListeners(signal, 'abort').length, 0);
 });
 
 test('a wrong backoff is refused, and the message says what it must be', async () => {

@@ -133,6 +133,21 @@ for (const async of [false, true]) {
   });
 }
 
+test('zope 124: who has left leaves the order of the others as it was', async () => {
+  const log: string[] = [];
+  const txn = await begin();
+  txn.join(recording(log, 'c', { savepoints: true }));
+  const savepoint = await txn.savepoint();
+  const key = {};
+  txn.getOrJoin(key, () => recording(log, 'z'));
+  await savepoint.rollback();
+  assert.is(txn.joined(key), undefined);
+  txn.getOrJoin(key, () => recording(log, 'a'));
+  log.length = 0;
+  await txn.commit();
+  assert.equal(log, wholeCommit('a', 'c'));
+});
+
 test('zope 117: an optimistic savepoint leaves out those that have none, and can be committed over', async () => {
   const log: string[] = [];
   const txn = await begin();

@@ -94,10 +94,11 @@ test('departure from zope 15: they are kept by identity, so that equal ones are 
 test('departure from zope 16: they are told in the order of registration, one after the other', async () => {
   const log: string[] = [];
   const wait = gate();
+  const second = gate();
   const manager = new TransactionManager();
   manager.registerSynch(listening(log, 'a', { does: { beforeCompletion: () => wait.promise } }));
   manager.registerSynch(listening(log, 'b'));
-  manager.registerSynch(listening(log, 'c', { does: { beforeCompletion: () => Promise.resolve() } }));
+  manager.registerSynch(listening(log, 'c', { does: { beforeCompletion: () => second.promise } }));
   manager.registerSynch(listening(log, 'd'));
   await manager.begin();
   log.length = 0;
@@ -105,6 +106,9 @@ test('departure from zope 16: they are told in the order of registration, one af
   await turns();
   assert.equal(log, ['a.beforeCompletion']);
   wait.open();
+  await turns();
+  assert.equal(log, ['a.beforeCompletion', 'b.beforeCompletion', 'c.beforeCompletion']);
+  second.open();
   await done;
   assert.equal(log, [
     ...['a', 'b', 'c', 'd'].map((name) => `${name}.beforeCompletion`),
@@ -137,6 +141,16 @@ test('zope 16: a notification goes over those that were registered when it began
     'first.afterCompletion',
     'third.afterCompletion',
   ]);
+});
+
+test('zope 16: one that is registered during a notification is not told of that', async () => {
+  const log: string[] = [];
+  const manager = new TransactionManager();
+  const late = listening(log, 'late');
+  manager.registerSynch({ beforeCompletion: () => void manager.registerSynch(late) });
+  await manager.begin();
+  await manager.commit();
+  assert.equal(log, ['late.newTransaction', 'late.afterCompletion']);
 });
 
 test('each method is optional', async () => {
