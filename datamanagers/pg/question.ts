@@ -15,14 +15,14 @@ const ID = 'pg_catalog.pg_current_xact_id_if_assigned()::text, pg_catalog.pg_bac
  * A value that changes when the server crashes: statistics begin anew then. After a crash it may give the id of a transaction that was
  * lost to another one, whose outcome would be taken for that of the first. As a number, because a date's text depends on settings.
  */
-export const LIFE =
+export const LIFE: string =
   "(pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::bigint::text";
 
 /**
  * The id of the transaction, null where it has written nothing; the server's process; and the server's life, which a connection of the
  * server's own doesn't outlast, so that it is asked once on those. PostgreSQL 13 and later.
  */
-export const QUESTION = `select ${ID}, ${LIFE}`;
+export const QUESTION: string = `select ${ID}, ${LIFE}`;
 
 const NAME = 'unanimous_xid';
 const UNNAMED = Buffer.concat([runStatement(QUESTION), SYNC]);
