@@ -8,7 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TransactionClosed } from './errors.ts';
 import { type ManagerOptions, TransactionManager, noTransaction } from './manager.ts';
-import type { NestedFrame } from './run-joined.ts';
+import type { NestedFrame } from './nested-frame.ts';
 import { Synchronizers } from './synchronizers.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -30,9 +30,8 @@ export class Scope {
   /** The transaction that code in this chain works in; undefined where there is none or it is over. */
   get current(): Transaction | undefined {
     const current = this.manager.current;
-    // Implicit mode is upstream's: whatever the context's manager has.
-    if (this.txn === undefined || current === this.txn || !this.manager.explicit) return current;
-    return undefined;
+    // Implicit mode is upstream's: whatever the context's manager has. Else a sibling's is not this chain's.
+    return current === this.txn || !this.manager.explicit ? current : undefined;
   }
 
   /** As {@link current}, but throws where there is none. */
@@ -53,10 +52,7 @@ export type ScopeStorage = AsyncLocalStorage<Scope | undefined>;
 
 /** The manager of one asynchronous context. */
 export class ContextManager extends TransactionManager {
-  readonly #storage: ScopeStorage;
-  readonly #refusal: () => Error | undefined;
-  readonly #nextId: () => string;
-  readonly #count: (difference: number) => void;
+  readonly #owner: ContextOwner;
   /**
    * The context that outlives the transactions in it: `run` opens a context for each transaction, inside of the one where it
    * was called. What a session keeps between transactions is kept here.
@@ -69,30 +65,27 @@ export class ContextManager extends TransactionManager {
 
   constructor(owner: ContextOwner, parent: ContextManager | undefined) {
     super(owner.managerOptions, parent === undefined ? new Synchronizers() : parent.synchronizers);
-    this.#storage = owner.storage;
-    this.#refusal = owner.refusal;
-    this.#nextId = owner.nextId;
-    this.#count = owner.count;
+    this.#owner = owner;
     this.#home = parent === undefined ? this : parent.home;
   }
 
   protected override refusal(): Error | undefined {
-    return this.#refusal();
+    return this.#owner.refusal();
   }
 
   protected override started(txn: Transaction): void {
-    this.#count(1);
+    this.#owner.count(1);
     // Whoever calls begin() goes on in this transaction, and what it calls.
-    this.#storage.enterWith(new Scope(this, txn));
+    this.#owner.storage.enterWith(new Scope(this, txn));
   }
 
   override free(txn: Transaction): void {
     super.free(txn);
-    this.#count(-1);
+    this.#owner.count(-1);
   }
 
   override nextId(): string {
-    return this.#nextId();
+    return this.#owner.nextId();
   }
 
   /** Calls `listener` when the context is closed; returns the function that forgets it. */

@@ -13,7 +13,8 @@ import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
 import { aDelay, aString, checkOptions, oneOf } from './options.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, runOptionRules, runOwned } from './run.ts';
-import { type NestedFrame, checkFrame, runJoined, runNested } from './run-joined.ts';
+import { type NestedFrame, checkFrame } from './nested-frame.ts';
+import { runJoined, runNested } from './run-joined.ts';
 import type { Savepoint } from './savepoint.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
@@ -258,15 +259,17 @@ export class TransactionCoordinator {
   }
 
   #runOwn<T>(fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
-    return this.#inOwnContext((manager) => runOwned(manager, fn, options));
+    return this.#inOwnContext(runOwned<T>, fn, options);
   }
 
   /** A context for one transaction, inside of the one where it is called: the same synchronizers, another manager. */
-  async #inOwnContext<T>(body: (manager: ContextManager) => Promise<T>): Promise<T> {
+  async #inOwnContext<T, A extends unknown[]>(
+    body: (manager: ContextManager, ...args: A) => Promise<T>,
+    ...args: A
+  ): Promise<T> {
     const manager = new ContextManager(this.#owner, this.#storage.getStore()?.manager);
-    const ended = this.#storage.run(new Scope(manager, undefined), body, manager);
     try {
-      return await ended;
+      return await this.#storage.run(new Scope(manager, undefined), body, manager, ...args);
     } finally {
       // What an after-hook has begun and left, for one.
       if (manager.current !== undefined) await leave(manager);

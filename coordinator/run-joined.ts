@@ -1,13 +1,7 @@
 /** Running a function inside a transaction that somebody else began. */
-import {
-  ConcurrentUseError,
-  ConfigurationError,
-  DoomedTransaction,
-  TransactionClosed,
-  suppress,
-  toError,
-} from './errors.ts';
+import { ConfigurationError, DoomedTransaction, suppress, toError } from './errors.ts';
 import { Deadline, signalError } from './deadline.ts';
+import { type NestedFrame, frameClosed, wakeWaiting } from './nested-frame.ts';
 import type { Transaction } from './transaction.ts';
 import type { Awaitable, RunOptions } from './types.ts';
 
@@ -35,17 +29,6 @@ export async function runJoined<T>(
   }
 }
 
-/**
- * A part of a transaction behind a savepoint of its own. The open ones form a stack: while one is open, only code inside of it
- * may work in the transaction, lest its rollback takes a sibling's work along.
- */
-export interface NestedFrame {
-  readonly parent: NestedFrame | undefined;
-  closed: boolean;
-  /** The error that left a function which took part in it: only its rollback is left. */
-  failure: Error | undefined;
-}
-
 /** The calling code's place in the transaction, and how to call a function in another one. */
 export interface Place {
   readonly frame: NestedFrame | undefined;
@@ -66,9 +49,9 @@ export async function runNested<T>(
   while (txn.innermost !== parent) {
     if (parent?.closed === true) throw frameClosed(txn);
     txn.requireOpen('nest a run in');
-    await new Promise<void>((resolve) => txn.frameWaiters.push(resolve));
+    await new Promise<void>((resolve) => txn.innermost!.waiting.push(resolve));
   }
-  const frame: NestedFrame = { parent, closed: false, failure: undefined };
+  const frame: NestedFrame = { parent, closed: false, failure: undefined, waiting: [] };
   txn.innermost = frame;
   let deadline: Deadline | undefined;
   try {
@@ -89,31 +72,14 @@ export async function runNested<T>(
     deadline?.clear();
     frame.closed = true;
     txn.innermost = parent;
-    for (const wake of txn.frameWaiters.splice(0)) wake();
+    wakeWaiting(frame);
   }
-}
-
-/** @throws unless code in `frame` may work in the transaction now. */
-export function checkFrame(txn: Transaction, frame: NestedFrame | undefined): void {
-  if (txn.innermost === frame) return;
-  if (frame?.closed === true) throw frameClosed(txn);
-  throw new ConcurrentUseError(
-    'while a nested run is open, only what it calls may work in its transaction: a rollback to its savepoint would take the rest along; await it first',
-    { xid: txn.id, phase: 'work' },
-  );
 }
 
 function doomedFrame(txn: Transaction, cause: Error): DoomedTransaction {
   return new DoomedTransaction(
     `a nested run can end well when everything in it did; a function that took part in it threw (${cause.message}), so the nested run is rolled back`,
     { cause, xid: txn.id },
-  );
-}
-
-function frameClosed(txn: Transaction): TransactionClosed {
-  return new TransactionClosed(
-    'work in a nested run must be done before the run ends; the one that this was started in has ended, with its savepoint',
-    { xid: txn.id, phase: 'work' },
   );
 }
 

@@ -19,21 +19,23 @@ export type Status =
   | 'aborted'
   | 'in doubt';
 
+type Next = Readonly<Partial<Record<Status, true>>>;
+
 /** From each status, the statuses that may follow. */
-const TRANSITIONS: Readonly<Record<Status, readonly Status[]>> = {
-  active: ['doomed', 'committing', 'commit failed', 'aborting'],
-  doomed: ['commit failed', 'aborting'],
-  committing: ['committed', 'commit failed', 'in doubt'],
-  'commit failed': ['aborting'],
-  aborting: ['aborted'],
-  committed: [],
-  aborted: [],
-  'in doubt': ['committed', 'aborted'],
+const TRANSITIONS: Readonly<Record<Status, Next>> = {
+  active: { doomed: true, committing: true, 'commit failed': true, aborting: true },
+  doomed: { 'commit failed': true, aborting: true },
+  committing: { committed: true, 'commit failed': true, 'in doubt': true },
+  'commit failed': { aborting: true },
+  aborting: { aborted: true },
+  committed: {},
+  aborted: {},
+  'in doubt': { committed: true, aborted: true },
 };
 
-/** True when {@link to} may follow {@link from}. */
+/** True when `to` may follow `from`. */
 export function mayFollow(from: Status, to: Status): boolean {
-  return TRANSITIONS[from].includes(to);
+  return TRANSITIONS[from][to] === true;
 }
 
 /** True once a transaction accepts nothing more and holds nothing. */

@@ -19,7 +19,7 @@ import {
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
 import { reportWarning } from './report.ts';
-import type { NestedFrame } from './run-joined.ts';
+import { type NestedFrame, wakeWaiting } from './nested-frame.ts';
 import { type Savepoint, makeSavepoint } from './savepoint.ts';
 import { type Status, isFinished, mayFollow } from './status.ts';
 import type {
@@ -56,8 +56,6 @@ export class Transaction {
     | undefined = undefined;
   /** @internal In the order of joining. */ resources: DataManager[] = NO_RESOURCES as DataManager[];
   /** @internal The sort key of each resource. */ sortKeys: string[] = NO_NAMES as string[];
-  /** @internal Under which key each resource was joined by {@link getOrJoin}. */ owners: unknown[] =
-    NO_RESOURCES as unknown[];
   /** @internal */ hooks: Hooks | undefined = undefined;
   /** @internal True once its last hook was called. */ hooksCalled = false;
   /** @internal Why it can't be committed: the error of the step that failed. */ failure: Error | undefined = undefined;
@@ -69,7 +67,8 @@ export class Transaction {
   /** @internal True once the outcome can't be changed any more. */ decided = false;
   /** @internal How many savepoints are being made or rolled back. */ savepointsUnderWay = 0;
   /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
-  #frameWaiters: (() => void)[] | undefined = undefined;
+  /** Under which key which data manager was joined by {@link getOrJoin}. */
+  #keyed: { readonly key: unknown; readonly manager: DataManager }[] | undefined = undefined;
   #savepoints: Savepoint[] | undefined = undefined;
   #data: Map<unknown, unknown> | undefined = undefined;
   #id: string | undefined = undefined;
@@ -137,7 +136,19 @@ export class Transaction {
    * @throws TransactionFailedError after a failure, TransactionStateError while committing, TransactionClosed afterwards.
    */
   join(manager: DataManager): void {
-    this.#join(manager, undefined);
+    this.#refuseJoin();
+    if (this.resources.includes(manager)) return;
+    const sortKey = checkedSortKey(manager);
+    if (this.resources === NO_RESOURCES) {
+      this.resources = [manager];
+      this.sortKeys = [sortKey];
+    } else {
+      this.resources.push(manager);
+      this.sortKeys.push(sortKey);
+    }
+    if (this.#savepoints !== undefined) {
+      for (const savepoint of this.#savepoints) savepoint.joinedLater(manager);
+    }
   }
 
   /**
@@ -145,8 +156,8 @@ export class Transaction {
    * @throws as {@link join} does, ConfigurationError when `factory` is no function.
    */
   getOrJoin<D extends DataManager>(key: unknown, factory: (txn: this) => D): D {
-    const index = this.owners.indexOf(key);
-    if (index >= 0) return this.resources[index] as D;
+    const joined = this.joined(key);
+    if (joined !== undefined) return joined as D;
     this.#refuseJoin();
     if (typeof factory !== 'function') {
       throw new ConfigurationError(`getOrJoin() takes a function that makes a data manager, not ${describe(factory)}`, {
@@ -154,39 +165,17 @@ export class Transaction {
       });
     }
     const manager = factory(this);
-    this.#join(manager, key);
+    this.join(manager);
+    (this.#keyed ??= []).push({ key, manager });
     return manager;
   }
 
   /** The data manager that joined under `key`, or undefined; never joins. */
   joined(key: unknown): DataManager | undefined {
-    const index = this.owners.indexOf(key);
-    return index < 0 ? undefined : this.resources[index];
+    if (this.#keyed === undefined) return undefined;
+    for (const entry of this.#keyed) if (entry.key === key) return entry.manager;
+    return undefined;
   }
-
-  #join(manager: DataManager, key: unknown): void {
-    this.#refuseJoin();
-    const joined = this.resources.indexOf(manager);
-    if (joined >= 0) {
-      // One that joined by itself, in the factory of getOrJoin, is found under its key from now on.
-      this.owners[joined] ??= key;
-      return;
-    }
-    const sortKey = checkedSortKey(manager);
-    if (this.resources === NO_RESOURCES) {
-      this.resources = [manager];
-      this.sortKeys = [sortKey];
-      this.owners = [key];
-    } else {
-      this.resources.push(manager);
-      this.sortKeys.push(sortKey);
-      this.owners.push(key);
-    }
-    if (this.#savepoints !== undefined) {
-      for (const savepoint of this.#savepoints) savepoint.joinedLater(manager);
-    }
-  }
-
   #refuseJoin(): void {
     const state = this.state;
     if (state === 'active' || state === 'doomed' || state === 'aborting') return;
@@ -199,7 +188,7 @@ export class Transaction {
     if (index < 0) return false;
     this.resources.splice(index, 1);
     this.sortKeys.splice(index, 1);
-    this.owners.splice(index, 1);
+    this.#keyed = this.#keyed?.filter((entry) => entry.manager !== manager);
     return true;
   }
 
@@ -443,11 +432,6 @@ export class Transaction {
     this.hooksCalled = true;
   }
 
-  /** @internal Nested runs that wait for their turn. */
-  get frameWaiters(): (() => void)[] {
-    return (this.#frameWaiters ??= []);
-  }
-
   /** @internal */
   addSavepoint(savepoint: Savepoint): void {
     (this.#savepoints ??= []).push(savepoint);
@@ -481,9 +465,9 @@ export class Transaction {
   release(): void {
     this.resources = NO_RESOURCES as DataManager[];
     this.sortKeys = NO_NAMES as string[];
-    this.owners = NO_RESOURCES as unknown[];
+    this.#keyed = undefined;
     this.#data = undefined;
-    if (this.#frameWaiters !== undefined) for (const wake of this.#frameWaiters.splice(0)) wake();
+    for (let frame = this.innermost; frame !== undefined; frame = frame.parent) wakeWaiting(frame);
     if (this.deadline !== undefined) {
       this.deadline.clear();
       this.deadline = undefined;
@@ -524,13 +508,19 @@ function checkedSortKey(manager: DataManager): string {
       `a data manager must be an object with the methods ${list(METHODS)}, not ${describe(manager)}`,
     );
   }
-  for (const method of METHODS) {
-    if (typeof manager[method] !== 'function') {
-      const missing = METHODS.filter((name) => typeof manager[name] !== 'function');
-      throw new ConfigurationError(
-        `a data manager must have the methods ${list(METHODS)}; ${describe(manager)} lacks ${list(missing)} and can't join`,
-      );
-    }
+  // Spelt out: this is on the way of every join.
+  const isComplete =
+    typeof manager.tpcBegin === 'function' &&
+    typeof manager.commit === 'function' &&
+    typeof manager.tpcVote === 'function' &&
+    typeof manager.tpcFinish === 'function' &&
+    typeof manager.tpcAbort === 'function' &&
+    typeof manager.abort === 'function';
+  if (!isComplete) {
+    const missing = METHODS.filter((name) => typeof manager[name] !== 'function');
+    throw new ConfigurationError(
+      `a data manager must have the methods ${list(METHODS)}; ${describe(manager)} lacks ${list(missing)} and can't join`,
+    );
   }
   const sortKey: unknown = typeof manager.sortKey === 'function' ? manager.sortKey() : manager.sortKey;
   if (typeof sortKey !== 'string') {

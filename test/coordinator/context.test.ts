@@ -615,3 +615,28 @@ test('a transaction that an after-hook begins inside run and leaves open is abor
   assert.equal(suppressedBy(told[0]), []);
   await coordinator.close({ timeoutMs: 1000 });
 });
+
+test('pitfall 11: what a sibling began in the same context() is its own, before and after', async () => {
+  await transaction.context(async () => {
+    const begun = (async () => {
+      await Promise.resolve();
+      const first = await transaction.begin();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await first.commit();
+      const second = await transaction.begin();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await second.abort();
+    })();
+    const seen = (async () => {
+      for (let look = 0; look < 6; look++) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        assert.is(transaction.current, undefined);
+        assert.throws(
+          () => transaction.get(),
+          (error: unknown) => error instanceof NoTransaction,
+        );
+      }
+    })();
+    await Promise.all([begun, seen]);
+  });
+});
