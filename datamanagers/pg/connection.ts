@@ -12,13 +12,26 @@ import {
 import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
 import type { SqlConnection, WrittenState } from '../sql/connection.ts';
 import { effectOf } from '../sql/state.ts';
-import { statementOf } from '../sql/statement.ts';
+import { type Statement, statementOf } from '../sql/statement.ts';
 import { watch } from '../sql/watch.ts';
 import { callWithClient } from './out-of-band.ts';
-import { QUESTION, answered, forgetQuestion, isQuestionGone, questionFor } from './question.ts';
+import { forgetNames, isNameGone, nameFor, rename } from './names.ts';
+import { QUESTION, answered, forgetQuestion, isDirect, isQuestionGone, questionFor } from './question.ts';
 
 /** How long the server may take to say that it is ready again after an error, or to obey a cancel, in milliseconds. */
 const GRACE_MS = 5_000;
+
+const NO_SUCH_STATEMENT = '26000';
+
+/** Command tags of what changes rows and nothing else. */
+const CHANGES_ROWS: ReadonlySet<string> = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'COPY']);
+
+export interface ConnectionOptions {
+  /** How long the server may take to answer what ends a transaction, in milliseconds. */
+  readonly endTimeoutMs: number;
+  /** Whether statements that come again get a name. */
+  readonly namesStatements: boolean;
+}
 
 export class PgConnection implements SqlConnection {
   readonly name: string;
@@ -38,8 +51,8 @@ export class PgConnection implements SqlConnection {
   #cancelling: Promise<void> | undefined = undefined;
   /** Why the connection can't be used any more. */
   broken: Error | undefined = undefined;
-  /** The last error of a statement: what a ROLLBACK that answers COMMIT is due to. */
-  lastError: Error | undefined = undefined;
+  /** The first error of a statement since the last rollback: what a ROLLBACK that answers COMMIT is due to. */
+  firstError: Error | undefined = undefined;
   /** Something was written, as a command tag or the server has said. */
   wrote = false;
   /** Something was done that may have written without its showing. */
@@ -47,9 +60,13 @@ export class PgConnection implements SqlConnection {
 
   /** How long the server may take to answer what ends a transaction, in milliseconds. */
   readonly #endTimeoutMs: number;
+  readonly #namesStatements: boolean;
+  /** Whether statements may have names now: one prepared before a table was altered doesn't fit behind that. */
+  #names = false;
 
-  constructor(name: string, pool: PgPool, client: PgClient, endTimeoutMs: number) {
+  constructor(name: string, pool: PgPool, client: PgClient, { endTimeoutMs, namesStatements }: ConnectionOptions) {
     this.name = name;
+    this.#namesStatements = namesStatements;
     this.#endTimeoutMs = endTimeoutMs;
     this.#pool = pool;
     this.#client = client;
@@ -88,7 +105,8 @@ export class PgConnection implements SqlConnection {
     this.#xid = undefined;
     this.#pid = undefined;
     this.#life = undefined;
-    this.lastError = undefined;
+    this.#names = this.#namesStatements;
+    this.firstError = undefined;
     this.wrote = false;
     this.maybeWrote = false;
   }
@@ -100,6 +118,7 @@ export class PgConnection implements SqlConnection {
     if (typeof config === 'object') flight.query_timeout = config.query_timeout;
     const statement = typeof text === 'string' ? statementOf(text) : undefined;
     const asks = this.#xid === undefined && statement?.effect === 'write';
+    if (this.#names && statement !== undefined) this.#name(flight, statement);
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
     const alone = statement === undefined || text.length === 0 || statement.maybeSeveral || flight.rows !== undefined;
@@ -114,6 +133,21 @@ export class PgConnection implements SqlConnection {
     return this.#fly(flight, true);
   }
 
+  #name(flight: Flight, statement: Statement): void {
+    if (
+      flight.values === undefined ||
+      flight.values.length === 0 ||
+      flight.name !== undefined ||
+      flight.rows !== undefined
+    )
+      return;
+    if (!isDirect(this.#client)) return;
+    const name = nameFor(this.#client, statement);
+    if (name === undefined) return;
+    flight.name = name;
+    flight.named = statement;
+  }
+
   async #beginApart(): Promise<void> {
     if (this.#begin === undefined) return;
     await this.#fly(new this.#Flight(this.#begin), false);
@@ -126,10 +160,11 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Sends a flight and waits until the server is ready for the next. Of the user's own, the effect is noted. */
-  #fly(flight: Flight, isUsers: boolean): Promise<PgResult> {
+  #fly(flight: Flight, isUsers: boolean, inTime?: () => void): Promise<PgResult> {
     if (this.broken !== undefined) return Promise.reject(this.lost());
     return new Promise((resolve, reject) => {
       flight.callback = (error, result) => {
+        inTime?.();
         if (error !== null && error !== undefined) return this.#failed(flight, error, reject);
         if (flight.begin !== undefined) this.#opened();
         if (flight.answer !== undefined) this.#learn(flight.question!, flight.answer);
@@ -145,17 +180,26 @@ export class PgConnection implements SqlConnection {
 
   #failed(flight: Flight, error: Error, reject: (error: Error) => void): void {
     // What pg refuses to send doesn't fail the transaction.
-    if (!flight.wasRefused) this.lastError = error;
+    if (!flight.wasRefused) this.firstError ??= error;
     // pg's query_timeout gives up the wait and leaves the statement running.
     if (error.message === 'Query read timeout') this.cancel(error);
-    if (flight.wasAsked && isQuestionGone(error)) forgetQuestion(this.#client, true);
-    this.#ready(() => {
+    if (flight.wasAsked && isQuestionGone(error)) this.#forgetPrepared(true);
+    if (flight.named !== undefined && isNameGone(error)) {
+      if (sqlState(error) === NO_SUCH_STATEMENT) this.#forgetPrepared(false);
+      else rename(flight.named);
+    }
+    this.#ready(error, () => {
       if (flight.begin !== undefined && !flight.wasRefused) this.#begunBy(error);
       // The server's last word says more than that the connection has ended.
       const isServers = sqlState(error) !== undefined;
       if (this.broken !== undefined && isServers) this.broken = error;
       reject(this.broken === undefined || isServers ? error : this.lost());
     });
+  }
+
+  #forgetPrepared(forGood: boolean): void {
+    forgetQuestion(this.#client, forGood);
+    forgetNames(this.#client);
   }
 
   #learn(question: Buffer | undefined, answer: readonly unknown[]): void {
@@ -176,7 +220,7 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Calls `then` when the server is ready again after an error, or never will be: an error is told before that. */
-  #ready(then: () => void): void {
+  #ready(error: Error, then: () => void): void {
     const client = this.#client;
     const done = (): void => {
       clearTimeout(timer);
@@ -186,7 +230,7 @@ export class PgConnection implements SqlConnection {
       then();
     };
     const gone = (): void => {
-      this.broken ??= this.lastError ?? new Error('the connection has ended');
+      this.broken ??= error;
       done();
     };
     const timer = setTimeout(
@@ -233,9 +277,13 @@ export class PgConnection implements SqlConnection {
 
   #noteTag(tag: string | null | undefined): void {
     const effect = tag === null || tag === undefined ? 'maybe' : effectOf(tag);
-    if (effect === 'write') this.wrote = true;
-    else if (effect === 'maybe') this.maybeWrote = true;
-    else if (tag === 'DEALLOCATE') forgetQuestion(this.#client, false);
+    if (effect === 'write') {
+      this.wrote = true;
+      if (!CHANGES_ROWS.has(tag!)) this.#names = false;
+    } else if (effect === 'maybe') this.maybeWrote = true;
+    // To a savepoint, as nothing else gets here.
+    else if (tag === 'ROLLBACK') this.firstError = undefined;
+    else if (tag === 'DEALLOCATE') this.#forgetPrepared(false);
   }
 
   /** Asks the server whether anything was written, where that doesn't show (one round trip). */
@@ -254,18 +302,19 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Finds out the transaction's id where that isn't known: without it, a lost reply to COMMIT can't be resolved. */
-  async learnXid(): Promise<void> {
-    if (this.#xid === undefined && this.#open && !this.failed) await this.#askXid();
+  learnXid(): Promise<void> | undefined {
+    if (this.#xid !== undefined || !this.#open || this.failed) return undefined;
+    return this.#askXid().then(() => undefined);
   }
 
   /** Whether a statement has failed and nothing was rolled back since: the server can only roll back. */
   get failed(): boolean {
-    return this.lastError !== undefined && this.#status() !== 'T';
+    return this.firstError !== undefined && this.#status() !== 'T';
   }
 
   /** The error of committing a transaction in which a statement has failed. */
   silentRollback(): SilentRollbackError {
-    const cause = this.lastError;
+    const cause = this.firstError;
     return new SilentRollbackError(
       `a transaction in which a statement has failed can only be rolled back; one on '${this.name}' failed and its error was not acted on` +
         `${cause === undefined ? '' : ` (${cause.message})`}: nothing was stored`,
@@ -283,20 +332,20 @@ export class PgConnection implements SqlConnection {
     await this.#fly(new this.#Flight(`rollback to savepoint ${savepointName}`), false);
     this.wrote = state.wrote;
     this.maybeWrote = state.maybeWrote;
-    this.lastError = undefined;
+    this.firstError = undefined;
   }
 
   /**
    * Commits in one phase.
    * @throws SilentRollbackError when the server answered ROLLBACK. {@link isUncertain} is true when the reply was lost.
    */
-  async commit(): Promise<void> {
-    await this.#end('commit', 'COMMIT');
+  commit(): Promise<void> {
+    return this.#end('commit', 'COMMIT');
   }
 
   /** Prepares the transaction under `gid`. */
-  async prepare(gid: string): Promise<void> {
-    await this.#end(`prepare transaction ${literal(gid)}`, 'PREPARE');
+  prepare(gid: string): Promise<void> {
+    return this.#end(`prepare transaction ${literal(gid)}`, 'PREPARE');
   }
 
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
@@ -329,16 +378,11 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
-  async #flyInTime(text: string): Promise<PgResult> {
+  #flyInTime(text: string): Promise<PgResult> {
     const ms = this.#endTimeoutMs;
-    const inTime = watch(ms, () =>
-      this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`)),
-    );
-    try {
-      return await this.#fly(new this.#Flight(text), false);
-    } finally {
-      inTime();
-    }
+    const late = (): void =>
+      this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`));
+    return this.#fly(new this.#Flight(text), false, watch(ms, late));
   }
 
   /** Ends a prepared transaction from this connection. */

@@ -64,6 +64,8 @@ export interface PgPoolClient {
 
 export interface PgWire {
   readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void };
+  /** The text of each statement that was prepared, by its name. */
+  readonly parsedStatements: Record<string, string>;
   execute(message: { portal: string }): void;
 }
 

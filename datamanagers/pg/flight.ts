@@ -5,6 +5,7 @@
  * run outside of the transaction. (`pg`'s own pipelining sends a Sync after each, and has no such rule.)
  */
 import type { PgQuery, PgQueryClass, PgResult, PgWire } from './driver.ts';
+import type { Statement } from '../sql/statement.ts';
 import { runStatement } from './wire.ts';
 
 const IN_BEGIN = 0;
@@ -21,6 +22,8 @@ export interface Flight extends PgQuery {
   answer: unknown[] | undefined;
   /** Whether the question was reached. */
   readonly wasAsked: boolean;
+  /** The statement, where it was given a name here. */
+  named: Statement | undefined;
   /** Whether pg has refused it before anything was sent. */
   readonly wasRefused: boolean;
   /** Sent by the extended protocol only for what rides along: its columns come as text, as pg would have them. */
@@ -54,6 +57,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     begin: string | undefined = undefined;
     question: Buffer | undefined = undefined;
     answer: unknown[] | undefined = undefined;
+    named: Statement | undefined = undefined;
     wasRefused = false;
     asText = false;
     #at = IN_STATEMENT;

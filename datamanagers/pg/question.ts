@@ -47,6 +47,11 @@ function factsOf(client: PgClient): Facts {
   return known;
 }
 
+/** Whether the connection is known to be the server's own, on which prepared statements last. */
+export function isDirect(client: PgClient): boolean {
+  return factsOf(client).direct === true;
+}
+
 /** The messages that ask, with the Sync behind. */
 export function questionFor(client: PgClient): Buffer {
   const { direct, prepared } = factsOf(client);

@@ -11,9 +11,10 @@ import type { Transaction } from '../../coordinator/transaction.ts';
 import type { IsolationLevel, TransactionOptions } from '../../coordinator/types.ts';
 import { acquire } from '../sql/acquire.ts';
 import type { SqlServer } from '../sql/server.ts';
-import { PgConnection } from './connection.ts';
+import { type ConnectionOptions, PgConnection } from './connection.ts';
 import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts';
 import { callWithClient } from './out-of-band.ts';
+import { isNameGone } from './names.ts';
 import { isQuestionGone } from './question.ts';
 import { endPrepared, endingOf } from './resolve.ts';
 
@@ -25,31 +26,30 @@ const DISABLED = '55000';
  */
 const RETRYABLE = new Set(['55P03', '57P01', '57P02', '57P03', '25P03', '25P04']);
 
-/** How long things may take, in milliseconds. */
-export interface Timeouts {
+/** How a session deals with its server. */
+export interface PgServerOptions extends ConnectionOptions {
   readonly acquireTimeoutMs: number;
-  readonly endTimeoutMs: number;
   readonly resolveTimeoutMs: number;
 }
 
 export class PgServer implements SqlServer<PgConnection> {
   readonly #name: string;
   readonly #pool: PgPool;
-  readonly #timeouts: Timeouts;
+  readonly #options: PgServerOptions;
   #checked: Promise<void> | undefined = undefined;
 
-  constructor(name: string, pool: PgPool, timeouts: Timeouts) {
+  constructor(name: string, pool: PgPool, options: PgServerOptions) {
     checkPool(pool);
     this.#name = name;
     this.#pool = pool;
-    this.#timeouts = timeouts;
+    this.#options = options;
   }
 
   /** @throws ConfigurationError when the server can't do what is needed. */
   async check(twoPhase: 'auto' | boolean): Promise<void> {
     const { rows } = await callWithClient(
       this.#pool,
-      this.#timeouts.acquireTimeoutMs,
+      this.#options.acquireTimeoutMs,
       (client) =>
         client.query(
           "select current_setting('max_prepared_transactions')::int as prepared, current_setting('server_version_num')::int as version",
@@ -84,14 +84,14 @@ export class PgServer implements SqlServer<PgConnection> {
           connect: open,
           discard: (late) => late.release(),
           cancelled: cancelled(),
-          timeoutMs: this.#timeouts.acquireTimeoutMs,
+          timeoutMs: this.#options.acquireTimeoutMs,
           resource: this.#name,
           describePool: () =>
             `the pool has ${pool.totalCount ?? '?'} connections, ${pool.idleCount ?? '?'} idle, ${pool.waitingCount ?? '?'} waiting`,
         }).catch((error: Error) => {
           throw this.#explainConnect(error);
         });
-    return new PgConnection(this.#name, pool, client, this.#timeouts.endTimeoutMs);
+    return new PgConnection(this.#name, pool, client, this.#options);
   }
 
   #checkOnce(): Promise<void> {
@@ -116,7 +116,7 @@ export class PgServer implements SqlServer<PgConnection> {
   }
 
   shouldRetry(error: Error): boolean {
-    if (error instanceof ConnectionLostError || isQuestionGone(error)) return true;
+    if (error instanceof ConnectionLostError || isQuestionGone(error) || isNameGone(error)) return true;
     const state = sqlState(error);
     return state !== undefined && (state.startsWith('40') || RETRYABLE.has(state));
   }
@@ -136,7 +136,7 @@ export class PgServer implements SqlServer<PgConnection> {
       `a COMMIT must be answered; the reply of '${this.#name}' was lost (${error.message}) and ` +
         (xid === undefined
           ? 'the transaction has no id to ask for'
-          : `the server could not be asked within ${this.#timeouts.resolveTimeoutMs} ms, or has crashed and may have given the id ${xid} again: select pg_xact_status('${xid}') says how that ended`) +
+          : `the server could not be asked within ${this.#options.resolveTimeoutMs} ms, or has crashed and may have given the id ${xid} again: select pg_xact_status('${xid}') says how that ended`) +
         '; whether it has committed is not known, so it must not be repeated blindly',
       details,
     );
@@ -154,7 +154,7 @@ export class PgServer implements SqlServer<PgConnection> {
   }
 
   #question(connection: PgConnection | undefined): { pool: PgPool; pid: number | null; timeoutMs: number } {
-    return { pool: this.#pool, pid: connection?.processId ?? null, timeoutMs: this.#timeouts.resolveTimeoutMs };
+    return { pool: this.#pool, pid: connection?.processId ?? null, timeoutMs: this.#options.resolveTimeoutMs };
   }
 
   explainPrepare(error: Error): Error {
@@ -164,7 +164,7 @@ export class PgServer implements SqlServer<PgConnection> {
   async listPrepared(): Promise<string[]> {
     const { rows } = await callWithClient(
       this.#pool,
-      this.#timeouts.resolveTimeoutMs,
+      this.#options.resolveTimeoutMs,
       (client) =>
         client.query('select gid from pg_catalog.pg_prepared_xacts where database = current_database()') as Promise<
           PgResult<{ gid: string }>

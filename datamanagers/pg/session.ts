@@ -1,6 +1,6 @@
 /** PostgreSQL: a session over a pool of `pg` (zope 132-156). */
 import { ConfigurationError, TransactionStateError, describe } from '../../coordinator/errors.ts';
-import { type Rule, aDelay, aString, checkOptions } from '../../coordinator/options.ts';
+import { type Rule, aBoolean, aDelay, aString, checkOptions } from '../../coordinator/options.ts';
 import { SqlSession } from '../sql/session.ts';
 import { statementOf } from '../sql/statement.ts';
 import type { PgConnection } from './connection.ts';
@@ -23,6 +23,11 @@ export interface PgSessionOptions {
    * default 10,000.
    */
   resolveTimeoutMs?: number | undefined;
+  /**
+   * Whether statements with parameters that come again are prepared under a name of ours, so that the server parses and plans them
+   * once for a connection; default true. Off by itself behind a transaction pooler such as PgBouncer.
+   */
+  namesStatements?: boolean | undefined;
 }
 
 type Callback<R> = (error: Error | undefined, result: R) => void;
@@ -32,6 +37,7 @@ const optionRules: Record<keyof PgSessionOptions, Rule> = {
   acquireTimeoutMs: aDelay,
   endTimeoutMs: aDelay,
   resolveTimeoutMs: aDelay,
+  namesStatements: aBoolean,
 };
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -56,6 +62,7 @@ export class PgSession extends SqlSession {
         new PgServer(name, pool, {
           acquireTimeoutMs: options.acquireTimeoutMs ?? DEFAULT_TIMEOUT_MS,
           endTimeoutMs: options.endTimeoutMs ?? DEFAULT_END_TIMEOUT_MS,
+          namesStatements: options.namesStatements ?? true,
           resolveTimeoutMs: options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS,
         }),
     );

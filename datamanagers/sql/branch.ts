@@ -99,26 +99,48 @@ export class SqlBranch implements DataManager {
     if (passed !== undefined) return Promise.reject(passed);
     if (!this.#busy) {
       this.#busy = true;
-      return this.#run(work, stop);
+      return this.#start(work, stop);
     }
     return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ start: () => resolve(this.#run(work, stop)), refuse: reject });
+      this.#waiting.push({ start: () => resolve(this.#start(work, stop)), refuse: reject });
     });
   }
 
-  async #run<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+  #start<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+    return (
+      this.#connection === undefined ? this.#connectAndRun(work, stop) : this.#run(this.#connection, work, stop)
+    ).then(
+      (value) => {
+        this.#through();
+        return value;
+      },
+      (error: Error) => {
+        const explained = this.#explain(error);
+        this.#through();
+        throw explained;
+      },
+    );
+  }
+
+  async #connectAndRun<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+    const connection = await this.#connect();
+    // The end may have begun while the connection was waited for.
+    if (this.#closed) throw this.#closedError();
+    return this.#run(connection, work, stop);
+  }
+
+  #run<T>(connection: SqlConnection, work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+    this.#stop = stop;
     try {
-      const connection = this.#connection ?? (await this.#connect());
-      // The end may have begun while the connection was waited for.
-      if (this.#closed) throw this.#closedError();
-      this.#stop = stop;
-      return await work(connection);
+      return work(connection);
     } catch (error) {
-      throw this.#explain(error as Error);
-    } finally {
-      this.#stop = undefined;
-      this.#next();
+      return Promise.reject(error);
     }
+  }
+
+  #through(): void {
+    this.#stop = undefined;
+    this.#next();
   }
 
   #next(): void {
@@ -222,7 +244,8 @@ export class SqlBranch implements DataManager {
   }
 
   async #commitOnePhase(connection: SqlConnection): Promise<void> {
-    if (this.state === 'changed') await connection.learnXid();
+    const learning = this.state === 'changed' ? connection.learnXid() : undefined;
+    if (learning !== undefined) await learning;
     this.#committing = true;
     try {
       await connection.commit();
@@ -250,9 +273,12 @@ export class SqlBranch implements DataManager {
     }
   }
 
-  async tpcFinish(): Promise<void> {
+  tpcFinish(): Awaitable<void> {
     const gid = this.#prepared;
-    if (this.#ended || gid === undefined) return;
+    return this.#ended || gid === undefined ? undefined : this.#finish(gid);
+  }
+
+  async #finish(gid: string): Promise<void> {
     this.#ended = true;
     try {
       await this.session.server.endPrepared('commit', gid, this.#connection);

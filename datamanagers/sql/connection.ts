@@ -25,7 +25,7 @@ export interface SqlConnection {
   /** Asks the server whether anything was written, where that doesn't show. */
   hasWritten(): Promise<boolean>;
   /** Finds out what is needed to resolve a lost reply to the commit, where it isn't known. */
-  learnXid(): Promise<void>;
+  learnXid(): Promise<void> | undefined;
   /** Commits in one phase. Throws SilentRollbackError where the server rolled back. */
   commit(): Promise<void>;
   /** Prepares under a name that outlives the connection. */

@@ -155,6 +155,8 @@ export interface Statement {
   readonly control: string | undefined;
   readonly effect: Effect;
   readonly maybeSeveral: boolean;
+  /** How often it was looked at. */
+  uses: number;
 }
 
 const known = new Map<string, Statement>();
@@ -164,11 +166,15 @@ const LONGEST_KNOWN = 10_000;
 /** Looks at a text, once for those that come again. */
 export function statementOf(text: string): Statement {
   let statement = known.get(text);
-  if (statement !== undefined) return statement;
+  if (statement !== undefined) {
+    statement.uses++;
+    return statement;
+  }
   statement = {
     control: transactionControl(text),
     effect: effectOf(leadingKeyword(text)),
     maybeSeveral: maybeSeveral(text),
+    uses: 1,
   };
   // Texts with values in them never come again: the oldest goes, and long ones aren't kept.
   if (text.length <= LONGEST_KNOWN) {
