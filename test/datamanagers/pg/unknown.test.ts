@@ -8,6 +8,7 @@ import {
   type Transaction,
 } from 'unanimous';
 import { postgres } from '../../support/servers.ts';
+import type { Link } from '../../support/proxy.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { Database, onText } from './setup.ts';
 
@@ -36,14 +37,13 @@ const insert = (id: number, target = session): Promise<unknown> =>
   target.query('insert into accounts values ($1, 0)', [id]);
 
 for (const [how, lose] of Object.entries({
-  'with the link': (link: { cut(): void; server: { once(event: 'data', then: () => void): void } }) =>
-    void link.server.once('data', () => link.cut()),
-  'and nothing more comes': (link: { dropReplies: boolean }) => void (link.dropReplies = true),
+  'with the link': (link: Link) => void link.server.once('data', () => link.cut()),
+  'and nothing more comes': () => undefined,
 })) {
   test(`the reply to COMMIT is lost ${how}: it has committed, which the server is asked, and run returns`, async () => {
     onText(proxy, 'commit', (link) => {
       link.dropReplies = true;
-      lose(link as never);
+      lose(link);
     });
     const hooks: boolean[] = [];
     const outcome = await transaction.run(async (txn) => {
@@ -272,13 +272,14 @@ function betweenPhases(act: () => Promise<unknown>): DataManager {
 }
 
 test('somebody rolled the prepared branch back by hand: the error says so (heuristic outcome)', async () => {
-  for (const [what, write] of Object.entries({
+  const writes: Record<string, () => Promise<unknown>> = {
     'one statement': () => insert(3, other.session),
     'several statements': () =>
       other.session.query('insert into accounts values (3, 0); insert into accounts values (4, 0)'),
     'a function in a SELECT': () => other.session.query('select setseed(0), 1 from writes()'),
     'a cursor': async () => other.session.query('insert into accounts select 3, 0').then(() => undefined),
-  })) {
+  };
+  for (const [what, write] of Object.entries(writes)) {
     await other.admin.query(
       'create or replace function writes() returns int language sql volatile as $$ insert into accounts values (3, 0) returning id $$',
     );
