@@ -283,7 +283,7 @@ export class PgConnection implements SqlConnection {
     } else if (effect === 'maybe') this.maybeWrote = true;
     // To a savepoint, as nothing else gets here.
     else if (tag === 'ROLLBACK') this.firstError = undefined;
-    else if (tag === 'DEALLOCATE') this.#forgetPrepared(false);
+    else if (tag === 'DEALLOCATE ALL') this.#forgetPrepared(false);
   }
 
   /** Asks the server whether anything was written, where that doesn't show (one round trip). */

@@ -29,6 +29,7 @@ const UNNAMED = Buffer.concat([runStatement(QUESTION), SYNC]);
 const PREPARE = Buffer.concat([runStatement(`select ${ID}`, NAME), SYNC]);
 const PREPARED = Buffer.concat([runPrepared(NAME), SYNC]);
 const NO_SUCH_STATEMENT = '26000';
+const DUPLICATE_STATEMENT = '42P05';
 
 /** What is known of a connection beyond a transaction. */
 interface Facts {
@@ -72,10 +73,13 @@ export function answered(
   return known.life;
 }
 
-/** Whether an error means that the prepared question is gone (DISCARD ALL by hand): it is forgotten, and all may be tried again. */
+/**
+ * Whether an error means that the prepared question is gone (DISCARD ALL by hand), or is there and was taken for gone: it isn't used
+ * any more, and all may be tried again.
+ */
 export function isQuestionGone(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string };
-  return code === NO_SUCH_STATEMENT && message?.includes(NAME) === true;
+  return (code === NO_SUCH_STATEMENT || code === DUPLICATE_STATEMENT) && message?.includes(NAME) === true;
 }
 
 /** The connection's prepared statements are gone, or not to be counted on. */

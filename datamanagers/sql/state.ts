@@ -2,7 +2,7 @@
 
 /**
  * - `none`: nothing that a rollback would lose.
- * - `maybe`: nothing by itself, but what it calls may write: only the server knows.
+ * - `maybe`: nothing by itself, but what it calls may write: only the server knows. Or a setting, which a rollback would undo.
  * - `write`: something that must be committed.
  */
 export type Effect = 'none' | 'maybe' | 'write';
@@ -14,8 +14,6 @@ const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
     'savepoint',
     'release',
     'rollback',
-    'set',
-    'reset',
     'show',
     'lock',
     'close',
@@ -23,7 +21,7 @@ const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
     'checkpoint',
     'load',
   ].map((word): [string, Effect] => [word, 'none']),
-  ...['select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map((word): [string, Effect] => [
+  ...['set', 'reset', 'select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map((word): [string, Effect] => [
     word,
     'maybe',
   ]),
