@@ -9,7 +9,7 @@ import {
   toError,
 } from './errors.ts';
 import { Deadline, signalError } from './deadline.ts';
-import { type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
+import { NO_OPTIONS, type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
 import { type OnError, emitWarning } from './report.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
 import type { Savepoint } from './savepoint.ts';
@@ -34,9 +34,6 @@ export const managerRules: Rules<ManagerOptions> = {
   onError: aFunction,
   allowUnsafeLastResources: aBoolean,
 };
-
-/** @internal What `begin()` without options has. */
-export const NO_OPTIONS: TransactionOptions = Object.freeze({});
 
 let processIds: XidSource | undefined;
 

@@ -79,3 +79,6 @@ export function checkOptions(where: string, options: unknown, rules: Readonly<Re
     }
   }
 }
+
+/** What `begin()` without options has. */
+export const NO_OPTIONS: TransactionOptions = Object.freeze({});

@@ -1,8 +1,8 @@
 /** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
 import { ConfigurationError, describe, suppress, toError } from './errors.ts';
 import { environment } from './environment.ts';
-import { NO_OPTIONS, type TransactionManager } from './manager.ts';
-import { type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
+import type { TransactionManager } from './manager.ts';
+import { NO_OPTIONS, type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
 import { isFinished } from './status.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';

@@ -541,5 +541,7 @@ function text(what: string, value: unknown): string {
     `the ${what} of a transaction must be a string; ${describe(value)} is taken as text`,
     'DeprecationWarning',
   );
-  return `${value as string}`;
+  // As upstream: whatever it is becomes a text, with the warning above.
+  // oxlint-disable-next-line typescript/no-base-to-string
+  return String(value);
 }

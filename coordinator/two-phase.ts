@@ -114,7 +114,10 @@ export class TwoPhaseCommit {
     const first = failures[0]!.error;
     const error = new InDoubtError(
       `every resource must finish once all have voted yes; ${list(unfinished)} did not (${first.message}), ${list(finished)} did; ` +
-        `transaction ${txn.id} is decided to commit: what is prepared stays so until it is committed, and the work must not be repeated`,
+        `transaction ${txn.id} is decided to commit, so the work must not be repeated` +
+        (failed.some((manager) => manager.recoverable !== undefined)
+          ? '; what is prepared stays so until it is committed'
+          : ''),
       { cause: first, xid: txn.id, resource: unfinished[0], phase: 'tpcFinish', finished, unfinished },
     );
     for (const failure of failures.slice(1)) suppress(error, failure.error);

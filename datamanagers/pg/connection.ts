@@ -1,5 +1,10 @@
 /** One connection of the pool while a transaction has it: one thing at a time, and never lost sight of. */
-import { ConnectionLostError, SilentRollbackError, TransactionStateError } from '../../coordinator/errors.ts';
+import {
+  ConnectionLostError,
+  SilentRollbackError,
+  TransactionError,
+  TransactionStateError,
+} from '../../coordinator/errors.ts';
 import {
   type PgClient,
   type PgClientClass,
@@ -42,13 +47,16 @@ export class PgConnection implements SqlConnection {
   /** BEGIN with its options, until the first statement takes it along. */
   #begin: string | undefined = undefined;
   #open = false;
-  #uncertain = false;
+  /** Whether a COMMIT or PREPARE was sent and its reply never came. */
+  #uncertain: 'COMMIT' | 'PREPARE' | undefined = undefined;
   /** An end has failed: the connection isn't trusted with another transaction. */
   #spoiled = false;
   #xid: string | undefined = undefined;
   #pid: number | undefined = undefined;
   #life: string | undefined = undefined;
   #cancelling: Promise<void> | undefined = undefined;
+  /** Runs while a statement is to obey a cancel. */
+  #disobeyed: NodeJS.Timeout | undefined = undefined;
   /** Why the connection can't be used any more. */
   broken: Error | undefined = undefined;
   /** The first error of a statement since the last rollback: what a ROLLBACK that answers COMMIT is due to. */
@@ -118,6 +126,7 @@ export class PgConnection implements SqlConnection {
     if (typeof config === 'object') flight.query_timeout = config.query_timeout;
     const statement = typeof text === 'string' ? statementOf(text) : undefined;
     const asks = this.#xid === undefined && statement?.effect === 'write';
+    if (statement?.notifies === true) this.wrote = true;
     if (this.#names && statement !== undefined) this.#name(flight, statement);
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
@@ -166,8 +175,9 @@ export class PgConnection implements SqlConnection {
       flight.callback = (error, result) => {
         inTime?.();
         if (error !== null && error !== undefined) return this.#failed(flight, error, reject);
+        this.#obeyed();
         if (flight.begin !== undefined) this.#opened();
-        if (flight.answer !== undefined) this.#learn(flight.question!, flight.answer);
+        if (flight.answer !== undefined) this.#learn(flight.question, flight.answer);
         if (isUsers) {
           this.#note(result!);
           if (this.broken !== undefined) return reject(this.broken);
@@ -224,6 +234,7 @@ export class PgConnection implements SqlConnection {
     const client = this.#client;
     const done = (): void => {
       clearTimeout(timer);
+      this.#obeyed();
       client.removeListener('drain', done);
       client.removeListener('end', gone);
       client.removeListener('error', done);
@@ -251,6 +262,7 @@ export class PgConnection implements SqlConnection {
     await new Promise<void>((resolve) => {
       const client = this.#client;
       const done = (): void => {
+        this.#obeyed();
         client.removeListener('drain', done);
         client.removeListener('end', done);
         client.removeListener('error', done);
@@ -350,12 +362,12 @@ export class PgConnection implements SqlConnection {
 
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   get isUncertain(): boolean {
-    return this.#uncertain;
+    return this.#uncertain !== undefined;
   }
 
-  async #end(text: string, expected: string): Promise<void> {
+  async #end(text: string, expected: 'COMMIT' | 'PREPARE'): Promise<void> {
     if (this.broken !== undefined) throw this.lost();
-    this.#uncertain = true;
+    this.#uncertain = expected;
     let result: PgResult;
     try {
       result = lastResult(await this.#flyInTime(text));
@@ -363,12 +375,12 @@ export class PgConnection implements SqlConnection {
       this.#spoiled = true;
       // An error that the server sent, while the connection stands, is a reply.
       if (this.broken === undefined) {
-        this.#uncertain = false;
+        this.#uncertain = undefined;
         this.#open = false;
       }
       throw error;
     }
-    this.#uncertain = false;
+    this.#uncertain = undefined;
     this.#open = false;
     // A failed transaction is rolled back by COMMIT and PREPARE TRANSACTION without an error: only the tag says so.
     if (result.command !== expected) {
@@ -401,15 +413,19 @@ export class PgConnection implements SqlConnection {
 
   /** Asks the server, over another connection, to stop the statement under way; failing that, cuts the connection. */
   cancel(reason: Error): void {
-    if (this.#cancelling !== undefined || this.broken !== undefined) return;
+    if (this.#disobeyed !== undefined || this.broken !== undefined) return;
     const pid = this.processId;
-    const late = setTimeout(() => this.destroy(reason), GRACE_MS);
-    late.unref();
+    // Until the statement ends: that the server was asked doesn't mean that its answer gets through.
+    this.#disobeyed = setTimeout(() => this.destroy(reason), GRACE_MS);
     this.#cancelling = callWithClient(this.#pool, GRACE_MS, async (client) => {
       await client.query('select pg_catalog.pg_cancel_backend($1)', [pid]);
-    })
-      .catch(() => this.destroy(reason))
-      .finally(() => clearTimeout(late));
+    }).catch(() => this.destroy(reason));
+  }
+
+  /** No statement is under way any more. */
+  #obeyed(): void {
+    if (this.#disobeyed !== undefined) clearTimeout(this.#disobeyed);
+    this.#disobeyed = undefined;
   }
 
   /** Cuts the connection. The server rolls back when it notices. */
@@ -418,14 +434,15 @@ export class PgConnection implements SqlConnection {
     this.#client.connection.stream.destroy(reason);
   }
 
-  /**
-   * Gives the connection back. Where it isn't idle and clean, its end has failed, or a cancel was sent that might hit whoever has it
-   * next, it is closed instead.
-   */
-  release(): void {
-    const unusable =
-      this.broken ?? (this.#open || this.#uncertain ? new Error('a transaction may be open') : undefined);
-    this.#client.release(unusable ?? (this.#spoiled || this.#cancelling !== undefined));
+  /** Whether another transaction may have it: idle, its end went well, and no cancel was sent that might hit whoever has it next. */
+  get isClean(): boolean {
+    const idle = this.broken === undefined && !this.#open && this.#uncertain === undefined;
+    return idle && !this.#spoiled && this.#cancelling === undefined;
+  }
+
+  /** Gives the connection back to the pool; closed, where it isn't clean or `close` says so. */
+  release(close = false): void {
+    this.#client.release(this.broken ?? (close || !this.isClean));
     this.#client.removeListener('error', this.#onError);
   }
 
@@ -433,6 +450,12 @@ export class PgConnection implements SqlConnection {
   lost(): Error {
     const cause = this.broken!;
     if (cause instanceof TransactionStateError || cause instanceof ConnectionLostError) return cause;
+    if (this.#uncertain === 'COMMIT') {
+      return new TransactionError(
+        `a COMMIT must be answered; the connection of '${this.name}' was lost (${cause.message}) while it was on its way`,
+        { cause, resource: this.name, phase: 'tpcVote' },
+      );
+    }
     return new ConnectionLostError(
       `a transaction needs the connection that it began on; that of '${this.name}' is gone (${cause.message}), so the transaction is rolled back`,
       { cause, resource: this.name },

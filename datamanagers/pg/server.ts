@@ -5,6 +5,8 @@ import {
   CommitOutcomeUnknownError,
   ConfigurationError,
   ConnectionLostError,
+  HeuristicError,
+  TransactionError,
   describe,
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
@@ -87,7 +89,7 @@ export class PgServer implements SqlServer<PgConnection> {
           timeoutMs: this.#options.acquireTimeoutMs,
           resource: this.#name,
           describePool: () =>
-            `the pool has ${pool.totalCount ?? '?'} connections, ${pool.idleCount ?? '?'} idle, ${pool.waitingCount ?? '?'} waiting`,
+            `connections in its pool: ${pool.totalCount ?? '?'}, idle: ${pool.idleCount ?? '?'}, waiting for one: ${pool.waitingCount ?? '?'}`,
         }).catch((error: Error) => {
           throw this.#explainConnect(error);
         });
@@ -150,7 +152,16 @@ export class PgServer implements SqlServer<PgConnection> {
         // Over another connection, then: which also finds out whether this was done.
       }
     }
-    await endPrepared(this.#question(connection), verb, gid, connection?.xid);
+    try {
+      await endPrepared(this.#question(connection), verb, gid, connection?.xid);
+    } catch (error) {
+      if (error instanceof HeuristicError) throw error;
+      throw new TransactionError(
+        `what is prepared must be ended; ${gid} at '${this.#name}' could not be within ${this.#options.resolveTimeoutMs} ms (${(error as Error).message}): ` +
+          `it keeps its locks until it is, by hand with ${verb.toUpperCase()} PREPARED '${gid}'`,
+        { cause: error, resource: this.#name, xid: gid },
+      );
+    }
   }
 
   #question(connection: PgConnection | undefined): { pool: PgPool; pid: number | null; timeoutMs: number } {

@@ -209,7 +209,10 @@ export class SqlBranch implements DataManager {
     const connection = this.#connection;
     if (this.#busy) return this.#refuseInFlight(txn);
     if (connection === undefined) return undefined;
-    if (connection.broken !== undefined && this.changed) throw connection.lost();
+    if (connection.broken !== undefined && this.changed) {
+      this.#told = true;
+      throw connection.lost();
+    }
     if (connection.failed && this.changed) throw connection.silentRollback();
     const unknown =
       this.#declared === 'active' && this.session.detectWrites && connection.maybeWrote && !connection.wrote;
@@ -250,6 +253,7 @@ export class SqlBranch implements DataManager {
     try {
       await connection.commit();
     } catch (error) {
+      this.#told = true;
       if (!connection.isUncertain) throw error;
       await this.session.server.resolveCommit(connection, this.#txn, error as Error);
     }
@@ -265,6 +269,7 @@ export class SqlBranch implements DataManager {
       await connection.prepare(gid);
       this.#prepared = gid;
     } catch (error) {
+      this.#told = true;
       // It may land late: the abort looks for it.
       if (connection.isUncertain) this.#prepared = gid;
       throw this.#cancelled ?? this.session.server.explainPrepare(error as Error);

@@ -40,8 +40,10 @@ export interface SqlConnection {
   cancel(reason: Error): void;
   /** Cuts the connection; the server rolls back when it notices. */
   destroy(reason: Error): void;
-  /** Gives it back to the pool, or closes it where it isn't idle and clean. */
-  release(): void;
+  /** Whether another transaction may have it: idle, and nothing of it has failed. */
+  readonly isClean: boolean;
+  /** Gives it back to the pool; closed, where it isn't clean or `close` says so. */
+  release(close?: boolean): void;
   /** The error of using a connection that is gone. */
   lost(): Error;
   /** The error of committing where a statement has failed. */

@@ -123,20 +123,19 @@ export abstract class SqlSession implements Session, RecoverableResource {
   giveBack(connection: SqlConnection, txn: Transaction, keep: boolean): void {
     if (!keep) return connection.release();
     const home: TransactionManager = txn.manager.home;
-    if (connection.broken !== undefined || connection.open || connection.isUncertain || this.#kept.has(home)) {
-      return connection.release();
-    }
+    if (!connection.isClean || this.#kept.has(home)) return connection.release();
     const drop = (): void => {
       this.#kept.delete(home);
-      connection.release();
+      // What it was kept for, such as temp tables, is not for the next one to find.
+      connection.release(true);
     };
     this.#kept.set(home, { connection, forget: home.onClose(drop) });
     return undefined;
   }
 
   /**
-   * Gives back the connection that `keepSession` keeps for this context. Where its transaction is still open, the connection goes
-   * back at its end.
+   * Closes the connection that `keepSession` keeps for this context, with its temp tables and settings. Where its transaction is
+   * still open, the connection goes back to the pool at its end.
    */
   close(): void {
     const branch = this.#coordinator.current?.joined(this) as SqlBranch | undefined;
@@ -146,7 +145,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     if (kept === undefined) return;
     kept.forget();
     this.#kept.delete(home!);
-    kept.connection.release();
+    kept.connection.release(true);
   }
 
   /** @internal Identity of this session's branch of a transaction: at most 127 bytes. */
@@ -163,12 +162,16 @@ export abstract class SqlSession implements Session, RecoverableResource {
       .map((gid) => ({ gid: gid.slice(0, -suffix.length), branch: this.name }));
   }
 
-  /** Commits a prepared branch of this session. @throws HeuristicError when it was rolled back by hand. */
+  /**
+   * Commits a prepared branch of this session. Where nothing is prepared under that id it has been ended before, which is no error
+   * (recovery may come twice), and how it ended isn't known here.
+   * @throws TransactionError when the server can't be reached in time; the branch then stays as it is.
+   */
   async commitPrepared(xid: Xid): Promise<void> {
     await this.server.endPrepared('commit', this.gidOf(xid.gid));
   }
 
-  /** Rolls a prepared branch of this session back. */
+  /** Rolls a prepared branch of this session back; as {@link commitPrepared} in all else. */
   async rollbackPrepared(xid: Xid): Promise<void> {
     await this.server.endPrepared('rollback', this.gidOf(xid.gid));
   }

@@ -2,7 +2,7 @@
 
 /**
  * - `none`: nothing that a rollback would lose.
- * - `maybe`: nothing by itself, but what it calls may write: only the server knows. Or a setting, which a rollback would undo.
+ * - `maybe`: nothing that the tag shows, but what it calls may write, which only the server knows; or a setting, which a rollback would undo. Or a setting, which a rollback would undo.
  * - `write`: something that must be committed.
  */
 export type Effect = 'none' | 'maybe' | 'write';
@@ -21,10 +21,9 @@ const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
     'checkpoint',
     'load',
   ].map((word): [string, Effect] => [word, 'none']),
-  ...['set', 'reset', 'select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map((word): [string, Effect] => [
-    word,
-    'maybe',
-  ]),
+  ...['set', 'reset', 'select', 'table', 'values', 'explain', 'fetch', 'move', 'declare', 'prepare'].map(
+    (word): [string, Effect] => [word, 'maybe'],
+  ),
 ]);
 
 /** The effect of a statement, from its leading keyword or its command tag (`SELECT`, `CREATE TABLE`). */

@@ -155,10 +155,13 @@ export interface Statement {
   readonly control: string | undefined;
   readonly effect: Effect;
   readonly maybeSeveral: boolean;
+  /** Whether it sends a notification from a SELECT: that takes a commit, and neither the tag nor the server shows it. */
+  readonly notifies: boolean;
   /** How often it was looked at. */
   uses: number;
 }
 
+const NOTIFIES = /\bpg_notify\s*\(/i;
 const known = new Map<string, Statement>();
 const MOST_KNOWN = 1_000;
 const LONGEST_KNOWN = 10_000;
@@ -173,6 +176,7 @@ export function statementOf(text: string): Statement {
   statement = {
     control: transactionControl(text),
     effect: effectOf(leadingKeyword(text)),
+    notifies: NOTIFIES.test(text),
     maybeSeveral: maybeSeveral(text),
     uses: 1,
   };
