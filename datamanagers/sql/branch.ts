@@ -222,6 +222,7 @@ export class SqlBranch implements DataManager {
   }
 
   async #refuseInFlight(txn: Transaction): Promise<void> {
+    this.#giveUp?.(this.#closedError());
     // A stream that was read to its end is through in a moment; a cursor that was left open never is.
     if (this.#stop !== undefined && (await this.#idleWithin(STREAM_GRACE_MS))) return this.commit(txn);
     if (this.#stop === undefined) await this.#whenIdle();
@@ -310,6 +311,7 @@ export class SqlBranch implements DataManager {
   async #end(): Promise<void> {
     this.#closed = true;
     if (this.#busy) {
+      this.#giveUp?.(this.#closedError());
       if (this.#stop !== undefined) await this.#stopStream(this.#stop);
       await this.#whenIdle();
     }
