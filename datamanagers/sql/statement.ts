@@ -9,9 +9,7 @@ function skipBlank(text: string, from: number): number {
     const char = text.charCodeAt(at);
     if (char === 32 || (char >= 9 && char <= 13)) at++;
     else if (char === 45 && text.charCodeAt(at + 1) === 45) {
-      const end = text.indexOf('\n', at);
-      if (end < 0) return text.length;
-      at = end + 1;
+      while (at < text.length && text.charCodeAt(at) !== 10 && text.charCodeAt(at) !== 13) at++;
     } else if (char === 47 && text.charCodeAt(at + 1) === 42) at = skipComment(text, at);
     else return at;
   }
@@ -89,6 +87,7 @@ function eachStatement(text: string, visit: (from: number) => boolean): void {
 
 function endOfStatement(text: string, from: number): number {
   let depth = 0;
+  let previous = '';
   for (let at = from; at < text.length;) {
     const blank = skipBlank(text, at);
     const quoted = blank > at ? blank : skipQuoted(text, at);
@@ -99,9 +98,10 @@ function endOfStatement(text: string, from: number): number {
     if (isWord(text.charCodeAt(at))) {
       const word = wordAt(text, at);
       // The body of a routine in standard SQL has semicolons of its own: BEGIN ATOMIC … END.
-      if (word === 'atomic') depth++;
+      if (word === 'atomic' && previous === 'begin') depth++;
       else if (depth > 0 && word === 'case') depth++;
       else if (depth > 0 && word === 'end') depth--;
+      previous = word;
       at += word.length;
       continue;
     }

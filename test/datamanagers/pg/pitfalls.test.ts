@@ -143,7 +143,10 @@ test('pitfall 2: the next transaction of the same context isn’t taken for the 
     })();
     await transaction.begin();
     await insert(4);
-    await assert.rejects(inFirst(() => insert(5)), TransactionClosed);
+    await assert.rejects(
+      inFirst(() => insert(5)),
+      TransactionClosed,
+    );
     await transaction.commit();
   });
   assert.equal(await db.ids(), [1, 2, 3, 4]);
