@@ -202,6 +202,16 @@ async function runSuites(): Promise<void> {
   }, drainTimeoutMs).unref();
 }
 
+// Node 20 may spin for ever in its own teardown when a connection was cut at a bad moment, after everything has ended: so the
+// process exits explicitly, once nothing is left to do, also of what others do before the exit.
+let endedBefore = false;
+process.on('beforeExit', () => {
+  if (phase !== 'finished') return;
+  if (endedBefore) process.exit();
+  endedBefore = true;
+  setImmediate(() => undefined);
+});
+
 process.on('unhandledRejection', (error) => fail('an unhandled rejection', error));
 process.on('uncaughtException', (error) => fail('an uncaught exception', error));
 
