@@ -66,6 +66,8 @@ export interface PgWire {
   readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void };
   /** The text of each statement that was prepared, by its name. */
   readonly parsedStatements: Record<string, string>;
+  /** The same of those that are being prepared. */
+  readonly submittedNamedStatements: Record<string, string>;
   execute(message: { portal: string }): void;
 }
 

@@ -85,6 +85,12 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       if (this.begin !== undefined) connection.stream.write(beginMessages(this.begin));
       if (this.asText) this.binary = false;
       super.prepare(connection);
+      // pg closes the statement whose values it can't encode, and would take it for prepared all the same.
+      if (this.#failure !== undefined && this.name !== undefined) {
+        delete connection.parsedStatements[this.name];
+        delete connection.submittedNamedStatements[this.name];
+        this.name = undefined;
+      }
     }
 
     override _getRows(connection: PgWire, rows: number | undefined): void {

@@ -1,129 +1,182 @@
-/** Protects the automatic names of statements: they save the server's work, are bounded, and never change an outcome. */
-import pg from 'pg';
-import { register, transaction } from 'unanimous';
-import { PgSession } from 'unanimous/pg';
-import { assert, suite } from '../../support/suite.ts';
+import { transaction } from 'unanimous';
 import { postgres } from '../../support/servers.ts';
+import { assert, suite } from '../../support/suite.ts';
+import { Database } from './setup.ts';
 
-const test = suite('names of statements');
+const test = suite('statements that come again get a name, and nobody notices');
 const server = await postgres();
-const pool = new pg.Pool({ connectionString: await server.database('names'), max: 1 });
-test.after(() => pool.end());
+const db = await Database.open(server, { name: 'names', pool: { max: 1 } });
+const { pool, session } = db;
+test.after(() => db.close());
+test.after.each(async () => {
+  await db.assertClean();
+  await db.reset();
+});
 
-const session = register(new PgSession(pool, { name: 'names' }));
-const prepared = async (): Promise<string[]> => {
-  const { rows } = await pool.query<{ statement: string }>(
-    'select statement from pg_prepared_statements order by statement',
+const attempts = { attempts: 1 };
+const prepared = async (): Promise<string[]> =>
+  (await pool.query<{ name: string }>('select name from pg_prepared_statements order by name')).rows.map(
+    ({ name }) => name,
   );
-  return rows.map(({ statement }) => statement);
+const times = async (count: number, work: (i: number) => Promise<unknown>): Promise<void> => {
+  for (let i = 0; i < count; i++) await transaction.run(() => work(i), attempts);
 };
 
-test.before(async () => {
-  await pool.query('create table item (id int primary key, label text)');
-  await pool.query("insert into item select n, 'item ' || n from generate_series(1, 100) n");
+test('a statement with values is prepared once, and answers the same each time', async () => {
+  // Only with the first write a connection learns whether it is the server's own.
+  await times(2, () => session.query('update accounts set balance = 0 where id = $1', [1]));
+  await times(6, async (i) => {
+    const { rows } = await session.query('select $1::int + 1 as n', [i]);
+    assert.equal(rows, [{ n: i + 1 }]);
+  });
+  assert.ok((await prepared()).length > 0);
 });
 
-/** The connection is known to be the server's own from its first write on. */
-async function write(): Promise<void> {
-  await transaction.run(() => session.query('update item set label = label where id = $1', [1]));
-}
+test('the same text with values of other kinds and with other row modes', async () => {
+  const text = 'select $1::text as a, $2::jsonb as b';
+  for (const [values, row] of [
+    [[1, '{}'], { a: '1', b: {} }],
+    [['x', { y: 1 }], { a: 'x', b: { y: 1 } }],
+    [[null, null], { a: null, b: null }],
+    [[true, '7'], { a: 'true', b: 7 }],
+  ] as const) {
+    await times(2, async () => {
+      assert.equal((await session.query(text, [...values])).rows, [row]);
+      assert.equal((await session.query({ text, rowMode: 'array' }, [...values])).rows, [Object.values(row)]);
+      assert.equal((await session.query({ text, values: [...values] })).rows, [row]);
+    });
+  }
+});
 
-test('a statement with parameters that comes again is prepared, one without parameters never is', async () => {
+test('a table that is altered between transactions: run returns the new columns', async () => {
+  await db.admin.query('create table altered (i int); insert into altered values (1)');
+  const read = (): Promise<unknown[]> =>
+    transaction.run(async () => (await session.query('select * from altered where i = $1', [1])).rows);
+  for (let i = 0; i < 4; i++) assert.equal(await read(), [{ i: 1 }]);
+  await db.admin.query('alter table altered add j int default 2');
+  for (let i = 0; i < 4; i++) assert.equal(await read(), [{ i: 1, j: 2 }]);
+  await db.admin.query('alter table altered alter j type text');
+  for (let i = 0; i < 4; i++) assert.equal(await read(), [{ i: 1, j: '2' }]);
+  await db.admin.query('drop table altered');
+});
+
+test('a table that is altered, or made anew, within the transaction', async () => {
+  const read = async (): Promise<unknown[]> =>
+    (await session.query('select * from inner_table where i = $1', [1])).rows;
   for (let round = 0; round < 4; round++) {
-    await write();
     await transaction.run(async () => {
-      const { rows } = await session.query('select label from item where id = $1', [round + 1]);
-      assert.equal(rows, [{ label: `item ${round + 1}` }]);
-      await session.query(`select label from item where id = ${round}`);
-    });
-  }
-  const names = await prepared();
-  assert.ok(names.includes('select label from item where id = $1'));
-  assert.ok(names.includes('update item set label = label where id = $1'));
-  assert.not.ok(names.some((text) => /id = \d/.test(text)));
-});
-
-test('there are at most 200 names on a connection, however many statements come', async () => {
-  for (let round = 0; round < 2; round++) {
-    await transaction.run(async () => {
-      for (let n = 0; n < 300; n++) await session.query(`select $1::int + ${n} as sum`, [n]);
-    });
-  }
-  const names = await prepared();
-  assert.ok(names.length > 100 && names.length <= 201, `${names.length} statements are prepared`);
-});
-
-test('a table altered behind a prepared statement costs one more attempt, not an error', async () => {
-  const fresh = new pg.Pool({ connectionString: pool.options.connectionString!, max: 1 });
-  const own = register(new PgSession(fresh, { name: 'altered' }));
-  try {
-    for (let round = 0; round < 3; round++) {
-      await transaction.run(async () => {
-        await own.query('update item set label = label where id = $1', [2]);
-        await own.query('select * from item where id = $1', [2]);
-      });
-    }
-    await pool.query('alter table item add column extra int default 7');
-    const attempts: number[] = [];
-    const row = await transaction.run(
-      async (txn) => {
-        attempts.push(txn.attempt);
-        return (await own.query('select * from item where id = $1', [2])).rows[0];
-      },
-      { backoff: false },
-    );
-    assert.equal(row, { id: 2, label: 'item 2', extra: 7 });
-    assert.equal(attempts, [1, 2]);
-  } finally {
-    await fresh.end();
+      await session.query('create table inner_table (i int)');
+      await session.query('insert into inner_table values ($1)', [1]);
+      assert.equal(await read(), [{ i: 1 }]);
+      assert.equal(await read(), [{ i: 1 }]);
+      await session.query('alter table inner_table add j int default 2');
+      assert.equal(await read(), [{ i: 1, j: 2 }]);
+      await session.query('drop table inner_table');
+      await session.query('create table inner_table (i bigint, k text)');
+      await session.query('insert into inner_table values ($1)', [1]);
+      assert.equal(await read(), [{ i: '1', k: null }]);
+      await transaction.abort();
+    }, attempts);
   }
 });
 
-test('within a transaction that alters a table nothing is named behind that', async () => {
-  await write();
-  await transaction.run(
-    async () => {
-      for (let round = 0; round < 3; round++) await session.query('select * from item where id = $1', [3]);
-      await session.query('alter table item drop column if exists extra');
-      for (let round = 0; round < 2; round++) {
-        const { rows } = await session.query('select * from item where id = $1 and id = $1', [3]);
-        assert.equal(rows, [{ id: 3, label: 'item 3' }]);
-      }
-    },
-    { attempts: 1 },
-  );
-});
-
-test('DISCARD ALL by hand on the same connection costs one more attempt, not an error', async () => {
-  const work = async (): Promise<void> => {
-    await session.query('select 1 where $1 = 1', [1]);
-    await session.query('select 2 where $1 = 1', [1]);
-    await session.query('select 3 where $1 = 1', [1]);
-    await session.query('update item set label = label where id = $1', [1]);
+test('DEALLOCATE ALL within a transaction, and DISCARD ALL beside it, cost no more than another attempt', async () => {
+  const work = (i: number) => async (): Promise<void> => {
+    await session.query('insert into accounts values ($1, 0)', [10 + i]);
+    await session.query('select $1::int', [1]);
   };
-  for (let round = 0; round < 3; round++) await transaction.run(work);
+  for (let i = 0; i < 4; i++) await transaction.run(work(i));
+  await transaction.run(async () => {
+    await session.query('deallocate all');
+    await work(4)();
+  });
   await pool.query('discard all');
-  const attempts: number[] = [];
-  await transaction.run(
-    async (txn) => {
-      attempts.push(txn.attempt);
-      await work();
-    },
-    { backoff: false },
-  );
-  assert.equal(attempts, [1, 2]);
+  for (let i = 5; i < 9; i++) await transaction.run(work(i));
+  await pool.query('deallocate all');
+  for (let i = 9; i < 12; i++) await transaction.run(work(i));
+  await transaction.run(() => session.query('prepare theirs as select 1; deallocate theirs'));
+  for (let i = 12; i < 15; i++) await transaction.run(work(i), attempts);
+  assert.is((await db.ids()).length, 17);
 });
 
-test('namesStatements: false names nothing', async () => {
-  const fresh = new pg.Pool({ connectionString: pool.options.connectionString!, max: 1 });
-  const own = register(new PgSession(fresh, { name: 'plain', namesStatements: false }));
-  try {
-    for (let round = 0; round < 4; round++) {
-      await transaction.run(() => own.query('update item set label = label where id = $1', [4]));
+test('statements without end take a bounded number of names at the server', async () => {
+  const own = db.another({ name: 'own', pool: { max: 1 } });
+  for (let i = 0; i < 400; i++) {
+    const text = `select $1::int + ${i} as n`;
+    for (let again = 0; again < 3; again++) {
+      await transaction.run(
+        async () => assert.equal((await own.session.query(text, [1])).rows, [{ n: i + 1 }]),
+        attempts,
+      );
     }
-    const { rows } = await fresh.query("select name from pg_prepared_statements where statement like 'update%'");
-    assert.equal(rows, []);
-  } finally {
-    await fresh.end();
+  }
+  const { rows } = await own.pool.query('select count(*)::int as n from pg_prepared_statements');
+  assert.ok(rows[0].n <= 210, `${rows[0].n} statements are prepared`);
+});
+
+test('the same text on two databases, where it means other things', async () => {
+  const other = await Database.open(server, { name: 'elsewhere', pool: { max: 2 } });
+  await db.admin.query('create table things (i int)');
+  await other.admin.query('create table things (i text, j int)');
+  await Promise.all(
+    Array.from({ length: 40 }, (_, i) => {
+      const one = i % 2 === 0 ? db : other;
+      return transaction.run(async () => {
+        await one.session.query('delete from things where i = $1', [String(i)]);
+        const { fields } = await one.session.query('select * from things where i = $1', [String(i)]);
+        assert.is(fields.length, one === db ? 1 : 2);
+      }, attempts);
+    }),
+  );
+  await db.admin.query('drop table things');
+  await other.close();
+});
+
+test('a statement that fails under its name works afterwards, in the flight of BEGIN and later, behind a savepoint too', async () => {
+  const text = 'select 1 / $1::int as n';
+  for (let round = 0; round < 4; round++) {
+    await assert.rejects(
+      transaction.run(() => session.query(text, [0]), attempts),
+      { code: '22012' },
+    );
+    await transaction.run(async () => {
+      assert.equal((await session.query(text, [1])).rows, [{ n: 1 }]);
+      const savepoint = await transaction.savepoint();
+      await assert.rejects(session.query(text, [0]), { code: '22012' });
+      await savepoint.rollback();
+      assert.equal((await session.query(text, [-1])).rows, [{ n: -1 }]);
+    }, attempts);
+  }
+  const missing = 'select * from not_yet where i = $1';
+  for (let round = 0; round < 3; round++)
+    await assert.rejects(
+      transaction.run(() => session.query(missing, [1]), attempts),
+      { code: '42P01' },
+    );
+  await db.admin.query('create table not_yet (i int)');
+  await times(3, () => session.query(missing, [1]));
+  await db.admin.query('drop table not_yet');
+});
+
+test('what fails to be encoded, or is of the wrong number, harms no later use', async () => {
+  const text = 'select $1::jsonb as a';
+  const circular: { self?: unknown } = {};
+  circular.self = circular;
+  await times(3, () => session.query(text, ['1']));
+  for (let round = 0; round < 3; round++) {
+    await assert.rejects(transaction.run(() => session.query(text, [circular]), attempts));
+    await transaction.run(async () => {
+      await session.query('update accounts set balance = 1 where id = $1', [1]);
+      await assert.rejects(session.query(text, [circular]));
+      await assert.rejects(session.query({ name: 'their_own', text: 'select $1::json as a', values: [circular] }));
+      assert.equal((await session.query({ name: 'their_own', text: 'select $1::json as a', values: [2] })).rows, [
+        { a: 2 },
+      ]);
+    }, attempts);
+    await assert.rejects(
+      transaction.run(() => session.query(text, [1, 2]), attempts),
+      { code: '08P01' },
+    );
+    await times(1, async () => assert.equal((await session.query(text, ['1'])).rows, [{ a: 1 }]));
   }
 });
