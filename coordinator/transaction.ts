@@ -1,6 +1,7 @@
 /** One transaction: what has joined it, what is known of it, and the doors to its phases. */
 import { abortTransaction } from './abort.ts';
 import { commitTransaction } from './commit.ts';
+import { checkedSortKey } from './data-manager.ts';
 import type { Deadline } from './deadline.ts';
 import {
   ConcurrentUseError,
@@ -12,16 +13,15 @@ import {
   TransactionStateError,
   describe,
   isTransient,
-  list,
   mayHaveCommitted,
   suppress,
 } from './errors.ts';
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
-import { reportWarning } from './report.ts';
 import { type NestedFrame, wakeWaiting } from './nested-frame.ts';
 import { type Savepoint, makeSavepoint } from './savepoint.ts';
 import { type Status, isFinished, mayFollow } from './status.ts';
+import { text } from './text.ts';
 import type {
   AfterAbortHook,
   AfterCommitHook,
@@ -35,7 +35,6 @@ import type {
 
 const NO_RESOURCES: readonly DataManager[] = Object.freeze([]);
 const NO_NAMES: readonly string[] = Object.freeze([]);
-const METHODS = ['tpcBegin', 'commit', 'tpcVote', 'tpcFinish', 'tpcAbort', 'abort'] as const;
 const CAUSE_DEPTH = 8;
 
 /**
@@ -500,48 +499,4 @@ function causesOf(error: unknown): unknown[] {
   const causes = [error];
   for (let cause = error; cause instanceof Error && causes.length <= CAUSE_DEPTH;) causes.push((cause = cause.cause));
   return causes;
-}
-
-function checkedSortKey(manager: DataManager): string {
-  if (typeof manager !== 'object' || manager === null) {
-    throw new ConfigurationError(
-      `a data manager must be an object with the methods ${list(METHODS)}, not ${describe(manager)}`,
-    );
-  }
-  // Spelt out: this is on the way of every join.
-  const isComplete =
-    typeof manager.tpcBegin === 'function' &&
-    typeof manager.commit === 'function' &&
-    typeof manager.tpcVote === 'function' &&
-    typeof manager.tpcFinish === 'function' &&
-    typeof manager.tpcAbort === 'function' &&
-    typeof manager.abort === 'function';
-  if (!isComplete) {
-    const missing = METHODS.filter((name) => typeof manager[name] !== 'function');
-    throw new ConfigurationError(
-      `a data manager must have the methods ${list(METHODS)}; ${describe(manager)} lacks ${list(missing)} and can't join`,
-    );
-  }
-  const sortKey: unknown = typeof manager.sortKey === 'function' ? manager.sortKey() : manager.sortKey;
-  if (typeof sortKey !== 'string') {
-    throw new ConfigurationError(
-      `the sortKey of a data manager must be a string or a function that returns one, not ${describe(sortKey)}; ${describe(manager)} can't join`,
-    );
-  }
-  return sortKey;
-}
-
-/** A text; what isn't one is coerced with a warning (zope 108). */
-function text(what: string, value: unknown): string {
-  if (typeof value === 'string') return value;
-  if (value === null || value === undefined) {
-    throw new RangeError(`the ${what} of a transaction must be a string, not ${String(value)}`);
-  }
-  reportWarning(
-    `the ${what} of a transaction must be a string; ${describe(value)} is taken as text`,
-    'DeprecationWarning',
-  );
-  // As upstream: whatever it is becomes a text, with the warning above.
-  // oxlint-disable-next-line typescript/no-base-to-string
-  return String(value);
 }

@@ -231,27 +231,14 @@ export class PgConnection implements SqlConnection {
 
   /** Calls `then` when the server is ready again after an error, or never will be: an error is told before that. */
   #ready(error: Error, then: () => void): void {
-    const client = this.#client;
-    const done = (): void => {
+    const late = (): void => this.destroy(new Error(`the server was not ready ${GRACE_MS} ms after an error`));
+    const timer = setTimeout(late, GRACE_MS);
+    const stop = this.#whenReady((isGone) => {
       clearTimeout(timer);
-      this.#obeyed();
-      client.removeListener('drain', done);
-      client.removeListener('end', gone);
-      client.removeListener('error', done);
+      if (isGone) this.broken ??= error;
       then();
-    };
-    const gone = (): void => {
-      this.broken ??= error;
-      done();
-    };
-    const timer = setTimeout(
-      () => this.destroy(new Error(`the server was not ready ${GRACE_MS} ms after an error`)),
-      GRACE_MS,
-    );
-    client.once('drain', done);
-    client.once('end', gone);
-    client.once('error', done);
-    if (this.broken !== undefined) done();
+    });
+    if (this.broken !== undefined) stop();
   }
 
   /** Runs a query that speaks the protocol by itself; resolves when it is through. BEGIN goes ahead of it. */
@@ -260,19 +247,30 @@ export class PgConnection implements SqlConnection {
     if (this.broken !== undefined) throw this.lost();
     this.maybeWrote = true;
     await new Promise<void>((resolve) => {
-      const client = this.#client;
-      const done = (): void => {
-        this.#obeyed();
-        client.removeListener('drain', done);
-        client.removeListener('end', done);
-        client.removeListener('error', done);
-        resolve();
-      };
-      client.once('drain', done);
-      client.once('end', done);
-      client.once('error', done);
-      client.query(submittable);
+      this.#whenReady(() => resolve());
+      this.#client.query(submittable);
     });
+  }
+
+  /**
+   * Calls `then` once: when the server is ready for the next statement, or the connection has failed or is gone. Returns the function
+   * that ends the wait.
+   */
+  #whenReady(then: (isGone: boolean) => void): () => void {
+    const client = this.#client;
+    const end = (isGone: boolean): void => {
+      this.#obeyed();
+      client.removeListener('drain', done);
+      client.removeListener('error', done);
+      client.removeListener('end', gone);
+      then(isGone);
+    };
+    const done = (): void => end(false);
+    const gone = (): void => end(true);
+    client.once('drain', done);
+    client.once('error', done);
+    client.once('end', gone);
+    return done;
   }
 
   /** Learns from the command tags what was written, and that the transaction is still open. */

@@ -47,6 +47,8 @@ function check(error: unknown, expected: ExpectedError, message: string): void {
   } else if (typeof expected === 'function') {
     if (!expected(error)) throw unexpected(error, message);
   } else {
+    // A regular expression has no properties of its own: every error would match.
+    if (Object.keys(expected).length === 0) throw new TypeError(`${describe(expected)} expects nothing of an error`);
     for (const [key, value] of Object.entries(expected)) {
       base.equal((error as ErrorProperties | undefined)?.[key], value, `${message}: ${key} of ${describe(error)}`);
     }
