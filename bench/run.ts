@@ -2,7 +2,7 @@
 //
 //   npm run bench -- [--table 1] [--table 2] [--leaks] [--quick] [--json] [--built <folder>] [--compare <folder>]
 //
-// Without --table or --leaks: both tables. --quick measures less, for trying the suite itself. --built takes what was built before
+// Without --table or --leaks: both tables. --leaks looks for what transactions leave behind, and fails where there is something. --quick measures less, for trying the suite itself. --built takes what was built before
 // into a folder, --compare adds rows for another build; --keep leaves the build where it is, and says where.
 import { parseArgs } from 'node:util';
 import { resolve } from 'node:path';
@@ -10,6 +10,7 @@ import { startEmbeddedPostgres } from '../examples/support/postgres.ts';
 import { build } from './build.ts';
 import { printCoordinator } from './coordinator/print.ts';
 import { measureCoordinator } from './coordinator/table.ts';
+import { lookForLeaks, printLeaks } from './leaks.ts';
 import { describeMachine, printMachine } from './machine.ts';
 import { printPostgres } from './postgres/print.ts';
 import { createAccounts, measurePostgres } from './postgres/table.ts';
@@ -56,5 +57,12 @@ if (tables.includes('2')) {
   } finally {
     await server.stop();
   }
+}
+if (values.leaks) {
+  const leaks = await lookForLeaks({ folder, quick });
+  results['leaks'] = leaks;
+  say(() => printLeaks(leaks));
+  // Of time nothing is asked that could fail; of what is left over, all.
+  if (!leaks.held) process.exitCode = 1;
 }
 if (values.json) console.log(JSON.stringify(results, undefined, 2));

@@ -1,7 +1,7 @@
 // Ways to do the same transaction: each is a function for each workload.
 import pg from 'pg';
 import { TransactionCoordinator, register } from '../../coordinator/index.ts';
-import { PgSession } from '../../datamanagers/pg/index.ts';
+import { PgSession, type PgSessionOptions } from '../../datamanagers/pg/index.ts';
 import { SELECT, UPDATE, type Workload } from './workload.ts';
 
 /** Does one transaction. */
@@ -63,8 +63,8 @@ type Wire = {
 
 /** A statement with BEGIN in front of it and one Sync behind both; an error of the statement is all that it can report. */
 class WithBegin extends (pg.Query as unknown as new (
-  text: string,
-  values: unknown[],
+  config: string | pg.QueryConfig,
+  values: unknown[] | undefined,
   callback: (error: Error | null | undefined, result: pg.QueryResult) => void,
 ) => { prepare(wire: Wire): void; handleCommandComplete(message: unknown, wire: Wire): void }) {
   #begun = false;
@@ -84,13 +84,13 @@ class WithBegin extends (pg.Query as unknown as new (
 
 async function coalescedByHand(
   pool: pg.Pool,
-  id: number,
+  first: pg.QueryConfig,
   work: (client: pg.PoolClient) => Promise<unknown>,
 ): Promise<void> {
   const client = await pool.connect();
   try {
     await new Promise((resolve, reject) => {
-      const query = new WithBegin(SELECT, [id], (error, result) => (error ? reject(error) : resolve(result)));
+      const query = new WithBegin(first, undefined, (error, result) => (error ? reject(error) : resolve(result)));
       client.query(query as unknown as pg.Submittable);
     });
     await work(client);
@@ -104,17 +104,23 @@ async function coalescedByHand(
 }
 
 const protocolByHand: Make = (pool) => ({
-  write: simple((id) => coalescedByHand(pool, id, (client) => client.query(UPDATE, [id, 1]))),
-  read: simple((id) => coalescedByHand(pool, id, async () => {})),
+  write: simple((id) =>
+    coalescedByHand(pool, { text: SELECT, values: [id] }, (client) => client.query(UPDATE, [id, 1])),
+  ),
+  read: simple((id) => coalescedByHand(pool, { text: SELECT, values: [id] }, async () => {})),
 });
 
-function session(pool: pg.Pool): { transaction: TransactionCoordinator; db: PgSession } {
+const protocolByHandNamed: Make = (pool) => ({
+  write: simple((id) => coalescedByHand(pool, named.select(id), (client) => client.query(named.update(id)))),
+  read: simple((id) => coalescedByHand(pool, named.select(id), async () => {})),
+});
+
+function session(pool: pg.Pool, options?: PgSessionOptions): { transaction: TransactionCoordinator; db: PgSession } {
   const transaction = new TransactionCoordinator();
-  return { transaction, db: register(new PgSession(pool), { coordinator: transaction }) };
+  return { transaction, db: register(new PgSession(pool, options), { coordinator: transaction }) };
 }
 
-const byRun: Make = (pool) => {
-  const { transaction, db } = session(pool);
+function runs({ transaction, db }: ReturnType<typeof session>): ReturnType<Make> {
   return {
     write: simple((id) =>
       transaction.run(async () => {
@@ -128,7 +134,10 @@ const byRun: Make = (pool) => {
       }),
     ),
   };
-};
+}
+
+const byRun: Make = (pool) => runs(session(pool));
+const byRunUnnamed: Make = (pool) => runs(session(pool, { namesStatements: false }));
 
 const byBegin: Make = (pool) => {
   const { transaction, db } = session(pool);
@@ -188,7 +197,9 @@ export const makers = {
   handWritten,
   handWrittenNamed,
   protocolByHand,
+  protocolByHandNamed,
   byRun,
+  byRunUnnamed,
   byBegin,
   byRunNamed,
   byRunReadOnly,
