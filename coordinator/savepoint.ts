@@ -97,40 +97,68 @@ function isOpen(txn: Transaction): boolean {
 }
 
 /** Makes a savepoint of every joined data manager; an error fails the transaction and cleans up all (zope 115, 116). */
-export async function makeSavepoint(txn: Transaction, optimistic: boolean): Promise<Savepoint> {
+export function makeSavepoint(txn: Transaction, optimistic: boolean): Promise<Savepoint> {
   const savepoint = new Savepoint(txn);
   // Known before it is complete: a data manager that joins while another one answers is one that joined later.
   txn.addSavepoint(savepoint);
+  const managers = txn.resources;
+  const count = managers.length;
+  for (let index = 0; index < count; index++) {
+    try {
+      const answer = partOf(txn, managers[index]!, optimistic);
+      if (isThenable(answer)) return finishSavepoint(txn, savepoint, managers.slice(index, count), answer, optimistic);
+      savepoint.made(managers[index]!, answer);
+      txn.requireOpen('make a savepoint of');
+    } catch (thrown) {
+      return failSavepoint(txn, thrown);
+    }
+  }
+  return Promise.resolve(savepoint);
+}
+
+/** Goes on from the first data manager that has to be awaited. */
+async function finishSavepoint(
+  txn: Transaction,
+  savepoint: Savepoint,
+  managers: readonly DataManager[],
+  first: Awaitable<DataManagerSavepoint>,
+  optimistic: boolean,
+): Promise<Savepoint> {
   txn.savepointsUnderWay++;
   try {
-    for (const manager of txn.resources.slice()) {
-      if (typeof manager.savepoint === 'function') {
-        const answer = manager.savepoint(txn);
-        savepoint.made(manager, isThenable(answer) ? await answer : answer);
-      } else if (optimistic) {
-        savepoint.made(manager, new NoRollback(txn, manager));
-      } else {
-        throw unsupported(
-          txn,
-          manager,
-          'make a savepoint',
-          'ask for an optimistic one, savepoint(true), where it will not be rolled back',
-        );
-      }
+    let answer = first;
+    for (let index = 0; ; answer = partOf(txn, managers[index]!, optimistic)) {
+      savepoint.made(managers[index]!, await answer);
       txn.requireOpen('make a savepoint of');
+      if (++index >= managers.length) return savepoint;
     }
   } catch (thrown) {
-    const error = toError(thrown);
-    if (isOpen(txn)) {
-      // Failed before it is cleaned up, so that nothing joins or commits meanwhile.
-      txn.fail(error);
-      await cleanUp(txn, txn.resources, undefined, error);
-    }
-    throw error;
+    return await failSavepoint(txn, thrown);
   } finally {
     txn.savepointsUnderWay--;
   }
-  return savepoint;
+}
+
+async function failSavepoint(txn: Transaction, thrown: unknown): Promise<never> {
+  const error = toError(thrown);
+  if (isOpen(txn)) {
+    // Failed before it is cleaned up, so that nothing joins or commits meanwhile.
+    txn.fail(error);
+    await cleanUp(txn, txn.resources, undefined, error);
+  }
+  throw error;
+}
+
+/** What one data manager makes of it. */
+function partOf(txn: Transaction, manager: DataManager, optimistic: boolean): Awaitable<DataManagerSavepoint> {
+  if (typeof manager.savepoint === 'function') return manager.savepoint(txn);
+  if (optimistic) return new NoRollback(txn, manager);
+  throw unsupported(
+    txn,
+    manager,
+    'make a savepoint',
+    'ask for an optimistic one, savepoint(true), where it will not be rolled back',
+  );
 }
 
 /** Stands for the savepoint of a data manager that has none, in an optimistic savepoint (zope 117). */
