@@ -13,7 +13,7 @@ export class Savepoint {
   readonly #txn: Transaction;
   readonly #hooks: HookCounts;
   /** What each data manager made, in the order of joining; those that joined later are marked by having made nothing. */
-  readonly #parts: { manager: DataManager; made: DataManagerSavepoint | undefined }[] = [];
+  #parts: { manager: DataManager; made: DataManagerSavepoint | undefined }[] | undefined = undefined;
   #valid = true;
 
   /** @internal */
@@ -47,7 +47,7 @@ export class Savepoint {
     txn.invalidateSavepointsAfter(this);
     txn.savepointsUnderWay++;
     try {
-      for (const part of this.#parts.slice()) {
+      for (const part of this.#parts?.slice() ?? []) {
         const answer = part.made === undefined ? this.#leave(part.manager) : part.made.rollback();
         if (isThenable(answer)) await answer;
         txn.requireOpen('roll back in');
@@ -65,8 +65,7 @@ export class Savepoint {
 
   /** Aborts a data manager that joined later, and takes it out; once, however often the rollback is repeated (zope 126). */
   #leave(manager: DataManager): Awaitable<void> {
-    const index = this.#parts.findIndex((part) => part.manager === manager && part.made === undefined);
-    this.#parts.splice(index, 1);
+    this.#parts = this.#parts?.filter((part) => part.manager !== manager || part.made !== undefined);
     if (!this.#txn.unjoin(manager)) return undefined;
     return manager.abort(this.#txn);
   }
@@ -75,19 +74,24 @@ export class Savepoint {
   invalidate(): void {
     this.#valid = false;
     // Whoever keeps it keeps no data managers.
-    this.#parts.length = 0;
+    this.#parts = undefined;
   }
 
   /** @internal A data manager joined after this savepoint was made. */
   joinedLater(manager: DataManager): void {
-    if (!this.#parts.some((part) => part.manager === manager && part.made === undefined)) {
-      this.#parts.push({ manager, made: undefined });
-    }
+    const isKnown = this.#parts?.some((part) => part.manager === manager && part.made === undefined);
+    if (isKnown !== true) this.#add(manager, undefined);
   }
 
   /** @internal */
   made(manager: DataManager, savepoint: DataManagerSavepoint): void {
-    this.#parts.push({ manager, made: savepoint });
+    this.#add(manager, savepoint);
+  }
+
+  #add(manager: DataManager, made: DataManagerSavepoint | undefined): void {
+    // A literal is as large as it has to be; an empty array makes room for many.
+    if (this.#parts === undefined) this.#parts = [{ manager, made }];
+    else this.#parts.push({ manager, made });
   }
 }
 
@@ -108,7 +112,7 @@ export function makeSavepoint(txn: Transaction, optimistic: boolean): Promise<Sa
       const answer = partOf(txn, managers[index]!, optimistic);
       if (isThenable(answer)) return finishSavepoint(txn, savepoint, managers.slice(index, count), answer, optimistic);
       savepoint.made(managers[index]!, answer);
-      txn.requireOpen('make a savepoint of');
+      if (txn.state !== 'active') txn.requireOpen('make a savepoint of');
     } catch (thrown) {
       return failSavepoint(txn, thrown);
     }

@@ -433,7 +433,9 @@ export class Transaction {
 
   /** @internal */
   addSavepoint(savepoint: Savepoint): void {
-    (this.#savepoints ??= []).push(savepoint);
+    // A literal is as large as it has to be; an empty array makes room for many.
+    if (this.#savepoints === undefined) this.#savepoints = [savepoint];
+    else this.#savepoints.push(savepoint);
   }
 
   /** @internal */
