@@ -11,7 +11,10 @@ const root = join(import.meta.dirname, '..');
 const update = process.argv.includes('--update');
 const entries = [
   { report: 'unanimous', declarations: 'dist/coordinator/index.d.ts' },
-  { report: 'unanimous-pg', declarations: 'dist/datamanagers/pg/index.d.ts' },
+  ...['pg', 'mysql', 'redis', 'mail', 'files', 'testing'].map((part) => ({
+    report: `unanimous-${part}`,
+    declarations: `dist/datamanagers/${part}/index.d.ts`,
+  })),
 ];
 
 function configure(report: string, declarations: string): ExtractorConfig {

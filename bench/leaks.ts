@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../examples/support/postgres.ts';
 import { Contender } from './contender.ts';
 import type { LeakAnswer, LeakRequest } from './leaks/report.ts';
-import { createAccounts } from './postgres/table.ts';
+import { createAccounts } from './postgres/accounts.ts';
 import { printTable } from './text.ts';
 
 export type LeakOptions = {

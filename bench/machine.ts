@@ -10,14 +10,12 @@ export type Machine = {
   readonly platform: string;
   readonly node: string;
   readonly v8: string;
-  readonly pg: string;
+  /** The drivers and their versions. */
+  readonly drivers: Readonly<Record<string, string>>;
 };
 
 export function describeMachine(): Machine {
   const all = cpus();
-  const { version } = JSON.parse(readFileSync(createRequire(import.meta.url).resolve('pg/package.json'), 'utf8')) as {
-    version: string;
-  };
   return {
     cpu: all[0]?.model.trim() ?? 'unknown',
     cores: all.length,
@@ -25,10 +23,18 @@ export function describeMachine(): Machine {
     platform: `${process.platform} ${process.arch}`,
     node: process.versions.node,
     v8: process.versions.v8,
-    pg: version,
+    drivers: Object.fromEntries(['pg', 'mysql2', 'ioredis'].map((name) => [name, versionOf(name)])),
   };
 }
 
-export function printMachine({ cpu, cores, load, platform, node, v8, pg }: Machine): void {
-  console.log(`${cores} cores of ${cpu} (${platform}), load ${load} before; Node ${node} (V8 ${v8}), pg ${pg}`);
+function versionOf(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+export function printMachine({ cpu, cores, load, platform, node, v8, drivers }: Machine): void {
+  const versions = Object.entries(drivers).map((each) => each.join(' '));
+  console.log(
+    `${cores} cores of ${cpu} (${platform}), load ${load} before; Node ${node} (V8 ${v8}), ${versions.join(', ')}`,
+  );
 }

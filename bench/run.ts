@@ -1,23 +1,24 @@
 // Measures the package, built as it is published.
 //
-//   npm run bench -- [--table 1] [--table 2] [--leaks] [--quick] [--json] [--built <folder>] [--compare <folder>]
+//   npm run bench -- [--table 2] [--only mariadb] [--leaks] [--quick] [--json] [--built <folder>] [--compare <folder>]
 //
-// Without --table or --leaks: both tables. --leaks looks for what transactions leave behind, and fails where there is something. --quick measures less, for trying the suite itself. --built takes what was built before
-// into a folder, --compare adds rows for another build; --keep leaves the build where it is, and says where.
+// Without --table, --only or --leaks: all tables. --table takes 1, 2 or 4; --only a part of one: coordinator (table 1), postgres,
+// mariadb, redis (2), postgres+mariadb, postgres+postgres (4); both may be given more than once. --leaks looks for what
+// transactions leave behind, and fails where there is something. --quick measures less, for trying the suite itself. --built
+// takes what was built before into a folder, --compare adds rows for another build; --keep leaves the build where it is, and
+// says where.
 import { parseArgs } from 'node:util';
 import { resolve } from 'node:path';
-import { startEmbeddedPostgres } from '../examples/support/postgres.ts';
+import { ServerUnavailable } from '../examples/support/unavailable.ts';
 import { build } from './build.ts';
-import { printCoordinator } from './coordinator/print.ts';
-import { measureCoordinator } from './coordinator/table.ts';
 import { lookForLeaks, printLeaks } from './leaks.ts';
 import { describeMachine, printMachine } from './machine.ts';
-import { printPostgres } from './postgres/print.ts';
-import { createAccounts, measurePostgres } from './postgres/table.ts';
+import { chosen } from './tables.ts';
 
 const { values } = parseArgs({
   options: {
-    table: { type: 'string', multiple: true },
+    table: { type: 'string', multiple: true, default: [] },
+    only: { type: 'string', multiple: true, default: [] },
     leaks: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -26,11 +27,10 @@ const { values } = parseArgs({
     compare: { type: 'string' },
   },
 });
-const tables = values.table ?? (values.leaks ? [] : ['1', '2']);
-const unknown = tables.find((table) => table !== '1' && table !== '2');
-if (unknown !== undefined) throw new Error(`there are tables 1 and 2, none '${unknown}'`);
+const { table: tables, only, leaks, quick } = values;
+const asked = tables.length > 0 || only.length > 0;
+const parts = leaks && !asked ? [] : chosen(tables, only);
 
-const { quick } = values;
 const folder = values.built === undefined ? build(values.keep) : resolve(values.built);
 const compare = values.compare === undefined ? undefined : resolve(values.compare);
 const machine = describeMachine();
@@ -40,29 +40,22 @@ const say = (print: () => void): void => {
 say(() => printMachine(machine));
 
 const results: Record<string, unknown> = { machine };
-if (tables.includes('1')) {
-  const coordinator = await measureCoordinator({ folder, quick });
-  results['coordinator'] = coordinator;
-  say(() => printCoordinator(coordinator));
-}
-if (tables.includes('2')) {
-  // Each contender keeps 16 connections open.
-  const server = await startEmbeddedPostgres({ settings: { max_connections: 300 } });
+for (const { name, measure } of parts) {
   try {
-    const version = await createAccounts(server.url());
-    say(() => console.log(`\nPostgreSQL ${version}`));
-    const postgres = await measurePostgres({ folder, compare, url: server.url(), quick });
-    results['postgres'] = { version, tables: postgres };
-    say(() => printPostgres(postgres));
-  } finally {
-    await server.stop();
+    const { result, print } = await measure({ folder, compare, quick });
+    results[name] = result;
+    say(print);
+  } catch (error) {
+    // What was asked for by name must be there.
+    if (asked || !(error instanceof ServerUnavailable)) throw error;
+    say(() => console.log(`\nLeft out, '${name}': ${error.message}`));
   }
 }
-if (values.leaks) {
-  const leaks = await lookForLeaks({ folder, quick });
-  results['leaks'] = leaks;
-  say(() => printLeaks(leaks));
+if (leaks) {
+  const found = await lookForLeaks({ folder, quick });
+  results['leaks'] = found;
+  say(() => printLeaks(found));
   // Of time nothing is asked that could fail; of what is left over, all.
-  if (!leaks.held) process.exitCode = 1;
+  if (!found.held) process.exitCode = 1;
 }
 if (values.json) console.log(JSON.stringify(results, undefined, 2));

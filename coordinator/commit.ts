@@ -38,11 +38,17 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
   try {
     let pending = phases.advance();
     while (pending !== undefined) pending = phases.advance(await pending);
-    phases.decide();
+    const deciding = phases.decide();
+    if (deciding !== undefined) await deciding;
   } catch (thrown) {
     const error = toError(thrown);
-    if (isOutcomeUnknown(error)) return remainInDoubt(txn, await phases.hold(error));
+    if (isOutcomeUnknown(error)) {
+      const doubt = await phases.hold(error);
+      phases.over();
+      return remainInDoubt(txn, doubt);
+    }
     await phases.undo(error);
+    phases.over();
     return fail(txn, error);
   }
   for (let finishing = true; finishing;) {
@@ -53,6 +59,16 @@ export async function commitTransaction(txn: Transaction): Promise<void> {
     } catch (thrown) {
       phases.failedToFinish(thrown);
     }
+  }
+  const delivering = phases.deliver();
+  if (delivering !== undefined) await delivering;
+  phases.over();
+  const pendingFinish = phases.pending();
+  if (pendingFinish !== undefined) {
+    // Decided, written down, and recovery goes on with it: committed is what it is.
+    txn.pendingFinish = pendingFinish;
+    for (const failure of phases.failures) txn.manager.report(failure);
+    return succeed(txn);
   }
   const doubt = phases.inDoubt();
   if (doubt !== undefined) {

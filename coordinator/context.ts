@@ -8,6 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TransactionClosed } from './errors.ts';
 import { type ManagerOptions, TransactionManager, noTransaction } from './manager.ts';
+import type { Decisions } from './decisions.ts';
 import type { NestedFrame } from './nested-frame.ts';
 import { Synchronizers } from './synchronizers.ts';
 import type { Transaction } from './transaction.ts';
@@ -73,6 +74,14 @@ export class ContextManager extends TransactionManager {
     return this.#owner.refusal();
   }
 
+  override get decisions(): Decisions | undefined {
+    return this.#owner.decisions();
+  }
+
+  protected override ready(): Promise<void> | undefined {
+    return this.#owner.decisions()?.ready();
+  }
+
   protected override started(txn: Transaction): void {
     this.#owner.count(1);
     // Whoever calls begin() goes on in this transaction, and what it calls.
@@ -110,6 +119,7 @@ export interface ContextOwner {
   /** Why no transaction may begin; undefined where it may. */
   readonly refusal: () => Error | undefined;
   readonly nextId: () => string;
+  readonly decisions: () => Decisions | undefined;
   readonly count: (difference: number) => void;
 }
 

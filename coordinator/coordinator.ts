@@ -7,22 +7,30 @@ import {
   TransactionClosed,
   TransactionStateError,
   describe,
+  list,
   toError,
 } from './errors.ts';
+import { Decisions } from './decisions.ts';
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
-import { aDelay, aString, checkOptions, oneOf } from './options.ts';
+import { aDecisionLog, aDelay, aString, checkOptions, oneOf, recoveryRule } from './options.ts';
+import { Recovery, type RecoveryReport } from './recovery.ts';
+import { RecoveryLoop } from './recovery-loop.ts';
+import { emitWarning } from './report.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, runOptionRules, runOwned } from './run.ts';
 import { type NestedFrame, checkFrame } from './nested-frame.ts';
 import { runJoined, runNested } from './run-joined.ts';
 import type { Savepoint } from './savepoint.ts';
-import { isThenable } from './thenable.ts';
+import { isThenable, started } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import type {
   AttemptOptions,
   Awaitable,
   CoordinatorRunOptions,
+  DecisionLog,
+  OutboxTarget,
   Propagation,
+  RecoverableResource,
   Synchronizer,
   TransactionOptions,
 } from './types.ts';
@@ -32,14 +40,60 @@ import { XidSource } from './xid.ts';
 export interface CoordinatorOptions extends ManagerOptions {
   /** First part of every transaction id, 1 to 12 of `A-Z a-z 0-9 _ . -`; tells applications on one server apart. */
   app?: string | undefined;
+  /**
+   * Where the decision to commit changes of several resources is written down, so that a crash leaves nothing half done. Set once,
+   * before the first transaction.
+   */
+  decisionLog?: DecisionLog | undefined;
+  /**
+   * How long to go on finding out whether a decision was written whose answer was lost, in milliseconds, before what is prepared is
+   * held until the store can be reached again ({@link InDoubtError}); default 10,000.
+   */
+  decisionTimeoutMs?: number | undefined;
+  /** Name of this process in the decision store, for people; default its host and number. */
+  node?: string | undefined;
+  /** How what crashed processes have left prepared is recovered; on wherever there is a decision log. `false` for off. */
+  recovery?: RecoveryOptions | false | undefined;
 }
 
-const coordinatorRules = { ...managerRules, app: aString };
+/** How recovery runs. */
+export interface RecoveryOptions {
+  /** Mean time between two passes, in milliseconds; default 5,000. */
+  everyMs?: number | undefined;
+  /**
+   * How long this process may be silent before another one takes it for dead and its open transactions over several resources are
+   * rolled back, in milliseconds; default 15,000.
+   */
+  leaseMs?: number | undefined;
+  /** Resources besides the sessions that are registered or used in this process. */
+  resources?: readonly RecoverableResource[] | undefined;
+  /** After how many failures a message of the outbox is dead, until an operator says otherwise; default 20. */
+  deliveryAttempts?: number | undefined;
+  /** Told of what each pass has done. */
+  onPass?: ((report: RecoveryReport) => void) | undefined;
+}
+
+const coordinatorRules = {
+  ...managerRules,
+  app: aString,
+  decisionLog: aDecisionLog,
+  decisionTimeoutMs: aDelay,
+  node: aString,
+  recovery: recoveryRule,
+};
+
+const DEFAULT_EVERY_MS = 5_000;
+const DEFAULT_LEASE_MS = 15_000;
+const DEFAULT_DELIVERY_ATTEMPTS = 20;
+const DEFAULT_DECISION_TIMEOUT_MS = 10_000;
 
 const runRules = {
   ...runOptionRules,
   propagation: oneOf('required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported', 'never'),
 };
+
+/** What can't be changed once decisions may have been taken. */
+const DECIDED_ONCE = ['app', 'decisionLog', 'decisionTimeoutMs', 'node', 'recovery'] as const;
 
 const DEFAULT_CLOSE_TIMEOUT_MS = 30_000;
 
@@ -58,6 +112,11 @@ export class TransactionCoordinator {
   #open = 0;
   #closed = false;
   #whenIdle: (() => void) | undefined = undefined;
+  #decisions: Decisions | undefined = undefined;
+  #recovery: Recovery | undefined = undefined;
+  #loop: RecoveryLoop | undefined = undefined;
+  readonly #resources = new Set<RecoverableResource>();
+  readonly #targets = new Set<OutboxTarget>();
 
   /** @throws ConfigurationError for unknown or impossible options. */
   constructor(options: CoordinatorOptions = {}) {
@@ -68,7 +127,8 @@ export class TransactionCoordinator {
         return self.#managerOptions;
       },
       refusal: () => (this.#closed ? closedError() : undefined),
-      nextId: () => (this.#ids ??= new XidSource(this.#options.app)).next(),
+      nextId: () => this.#decisions?.nextId() ?? (this.#ids ??= new XidSource(this.#options.app)).next(),
+      decisions: () => this.#decisions,
       count: (difference) => {
         this.#open += difference;
         if (this.#open === 0) this.#whenIdle?.();
@@ -86,10 +146,71 @@ export class TransactionCoordinator {
   configure(options: CoordinatorOptions): void {
     checkOptions('configure()', options, coordinatorRules);
     if (options.app !== undefined) this.#ids = new XidSource(options.app);
+    if (this.#decisions !== undefined && DECIDED_ONCE.some((name) => options[name] !== undefined)) {
+      throw new ConfigurationError(
+        `${list(DECIDED_ONCE)} are set once, together with the decision log; this coordinator has one already`,
+      );
+    }
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#options = { ...this.#options, ...Object.fromEntries(given) };
-    const { app: _app, ...manager } = this.#options;
+    const {
+      app: _app,
+      decisionLog,
+      decisionTimeoutMs: _timeout,
+      node: _node,
+      recovery: _recovery,
+      ...manager
+    } = this.#options;
     this.#managerOptions = manager;
+    if (decisionLog !== undefined && this.#decisions === undefined) this.#decideIn(decisionLog);
+  }
+
+  #decideIn(log: DecisionLog): void {
+    const { app, decisionTimeoutMs, node, recovery = {} } = this.#options;
+    const report = (error: Error): void => (this.#options.onError ?? emitWarning)(error);
+    const given = recovery === false ? {} : recovery;
+    this.#decisions = new Decisions({
+      log,
+      app,
+      node: node ?? environment.processName(),
+      leaseMs: given.leaseMs ?? DEFAULT_LEASE_MS,
+      timeoutMs: decisionTimeoutMs ?? DEFAULT_DECISION_TIMEOUT_MS,
+      deliveryAttempts: given.deliveryAttempts ?? DEFAULT_DELIVERY_ATTEMPTS,
+      report,
+    });
+    for (const target of this.#targets) this.#decisions.deliveries?.add(target);
+    for (const resource of given.resources ?? []) this.#resources.add(resource);
+    this.#recovery = new Recovery(this.#decisions, () => this.#resources);
+    if (recovery === false) return;
+    const everyMs = given.everyMs ?? DEFAULT_EVERY_MS;
+    this.#loop = new RecoveryLoop(this.#recovery, { everyMs, report, onPass: given.onPass });
+    this.#loop.start();
+  }
+
+  /** @internal Makes a resource known to recovery. */
+  recovers(resource: RecoverableResource): void {
+    this.#resources.add(resource);
+  }
+
+  /** @internal Makes known who delivers the messages of its name. */
+  delivers(target: OutboxTarget): void {
+    this.#targets.add(target);
+    this.#decisions?.deliveries?.add(target);
+  }
+
+  /**
+   * Ends what crashed processes have left prepared, now, and resolves with what was done. It runs by itself every few seconds; any
+   * number of processes may run it at once.
+   *
+   * @throws ConfigurationError without a decision log, and what the decision store throws where it can't be reached.
+   */
+  async recover(): Promise<RecoveryReport> {
+    if (this.#recovery === undefined) {
+      throw new ConfigurationError(
+        'recovery needs the decisions that were taken; this coordinator has no decision log: configure({ decisionLog })',
+      );
+    }
+    return this.#recovery.pass();
   }
 
   /** Explicit mode (default true) or zope's implicit mode (zope 6, 19): of this context, and of those opened from now on. */
@@ -253,7 +374,8 @@ export class TransactionCoordinator {
     const { manager, frame } = this.#storage.getStore()!;
     const place = {
       frame,
-      inside: <R>(inner: NestedFrame, body: () => R): R => this.#storage.run(new Scope(manager, txn, inner), body),
+      inside: <R>(inner: NestedFrame, body: () => R): R =>
+        this.#storage.run(new Scope(manager, txn, inner), () => started(body())),
     };
     return runNested(txn, place, fn, options);
   }
@@ -295,7 +417,7 @@ export class TransactionCoordinator {
     const manager = new ContextManager(this.#owner, undefined);
     let result: R;
     try {
-      result = this.#storage.run(new Scope(manager, undefined), fn);
+      result = this.#storage.run(new Scope(manager, undefined), () => started(fn()));
     } catch (error) {
       void leave(manager);
       throw error;
@@ -316,13 +438,13 @@ export class TransactionCoordinator {
   /** Wraps a background function so that it never sees the transaction of whoever calls or schedules it. */
   detached<A extends unknown[], R>(fn: (...args: A) => R): (...args: A) => R {
     checkFunction('detached', fn);
-    return (...args) => this.#storage.run(undefined, fn, ...args);
+    return (...args) => this.#storage.run(undefined, () => started(fn(...args)));
   }
 
   /** Calls `fn` without a transaction; the current one waits untouched, and is current again afterwards. */
   suspend<R>(fn: () => R): R {
     checkFunction('suspend', fn);
-    return this.#storage.run(undefined, fn);
+    return this.#storage.run(undefined, () => started(fn()));
   }
 
   /** Registers a synchronizer with the manager of this context; returns the function that unregisters it (zope 12, 17). */
@@ -346,15 +468,21 @@ export class TransactionCoordinator {
   }
 
   /**
-   * Shuts down: begins nothing more, and resolves when every open transaction has ended.
+   * Shuts down: begins nothing more, and resolves when every open transaction has ended, recovery has stopped and the decision log is
+   * closed.
    * @throws TransactionStateError when some are still open after `timeoutMs` (default 30,000).
    */
   async close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
     checkOptions('close()', options, { timeoutMs: aDelay });
     const timeoutMs = options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS;
     this.#closed = true;
-    if (this.#open === 0) return;
-    await new Promise<void>((resolve, reject) => {
+    if (this.#open > 0) await this.#untilIdle(timeoutMs);
+    await this.#loop?.stop();
+    await this.#decisions?.close();
+  }
+
+  #untilIdle(timeoutMs: number): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
       const timer = environment.setTimer(
         () =>
           reject(

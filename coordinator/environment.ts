@@ -3,6 +3,7 @@
  * that a simulator can own time by replacing this object's functions.
  */
 import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
 
 /** A pending timer; only {@link Environment.clearTimer} looks inside. */
 export type Timer = unknown;
@@ -14,6 +15,8 @@ export interface Environment {
   random(): number;
   /** `bytes` random bytes as lower-case hexadecimal, for identities. */
   randomHex(bytes: number): string;
+  /** What this process is called by default: its host and its number. */
+  processName(): string;
   /** Calls `callback` once after `delayMs`. An unreferenced timer does not keep the process alive. */
   setTimer(callback: () => void, delayMs: number, referenced: boolean): Timer;
   clearTimer(timer: Timer): void;
@@ -23,6 +26,7 @@ export const environment: Environment = {
   now: () => performance.now(),
   random: () => Math.random(),
   randomHex: (bytes) => randomBytes(bytes).toString('hex'),
+  processName: () => `${hostname()}:${process.pid}`,
   setTimer(callback, delayMs, referenced) {
     const timer = setTimeout(callback, delayMs);
     if (!referenced) timer.unref();

@@ -50,6 +50,8 @@ export class TransactionError extends Error {
     if (options.resource !== undefined) self.resource = options.resource;
     if (options.xid !== undefined) self.xid = options.xid;
     if (options.phase !== undefined) self.phase = options.phase;
+    // Its own as well, so that it is kept by libraries that copy an error's own properties into one of theirs.
+    Object.defineProperty(this, 'code', { value: this.code, configurable: true, writable: true });
   }
 
   override get name(): string {
@@ -203,6 +205,27 @@ export class InDoubtError extends TransactionError {
   }
 }
 
+/** The decision to commit was not written to the decision store, and won't be: everything is rolled back. */
+export class DecisionFailedError extends TransactionError {
+  override get code(): string {
+    return 'ERR_TXN_DECISION_FAILED';
+  }
+}
+
+/**
+ * This process was taken for dead by another one, after a pause longer than its lease, and may not decide any more; its
+ * transactions are rolled back. It goes on under a new identity, so that trying again may succeed.
+ */
+export class FencedError extends DecisionFailedError {
+  override get code(): string {
+    return 'ERR_TXN_FENCED';
+  }
+  /** Always true; a property, so that it is recognised across copies of the package. */
+  get isTransient(): true {
+    return true;
+  }
+}
+
 /** A branch was committed or rolled back by hand, against or ahead of the decision (X/Open: heuristic outcome). */
 export class HeuristicError extends TransactionError {
   override get code(): string {
@@ -234,9 +257,20 @@ export function isOutcomeUnknown(error: unknown): error is CommitOutcomeUnknownE
   return codeOf(error) === 'ERR_TXN_OUTCOME_UNKNOWN';
 }
 
+/** True for a {@link FencedError}, of whichever copy of the package. */
+export function isFenced(error: unknown): boolean {
+  return codeOf(error) === 'ERR_TXN_FENCED';
+}
+
+/** True for a {@link HeuristicError}, of whichever copy of the package. */
+export function isHeuristic(error: unknown): boolean {
+  return codeOf(error) === 'ERR_TXN_HEURISTIC';
+}
+
 /** True where something may have been committed although an error came of it: never to be repeated. */
 export function mayHaveCommitted(error: unknown): boolean {
-  return isOutcomeUnknown(error) || codeOf(error) === 'ERR_TXN_IN_DOUBT';
+  const code = codeOf(error);
+  return code === 'ERR_TXN_OUTCOME_UNKNOWN' || code === 'ERR_TXN_IN_DOUBT' || code === 'ERR_TXN_HEURISTIC';
 }
 
 function codeOf(error: unknown): unknown {
@@ -264,6 +298,12 @@ export function suppress<E>(error: E, failure: unknown): E {
     Object.defineProperty(holder, 'suppressed', { value: [failure], configurable: true, writable: true });
   }
   return error;
+}
+
+/** The failures that hang on an error; see {@link suppress}. */
+export function suppressedBy(error: unknown): readonly unknown[] {
+  const { suppressed } = (error ?? {}) as { suppressed?: unknown };
+  return Array.isArray(suppressed) ? suppressed : [];
 }
 
 /** A value as a short text for a message: never multi-line, never longer than 80 characters. */

@@ -1,6 +1,7 @@
 /** `unanimous`: the coordinator, its contracts and its errors. */
 export { transaction } from './default.ts';
-export { TransactionCoordinator, type CoordinatorOptions } from './coordinator.ts';
+export { TransactionCoordinator, type CoordinatorOptions, type RecoveryOptions } from './coordinator.ts';
+export type { RecoveryReport } from './recovery.ts';
 export { TransactionManager, type ManagerOptions } from './manager.ts';
 export type { Attempt } from './run.ts';
 export { Transaction } from './transaction.ts';
@@ -9,6 +10,23 @@ export type { Status } from './status.ts';
 export type { OnError } from './report.ts';
 export { register, markChanged, joinTransaction, sessionState } from './session.ts';
 export type { Xid } from './xid.ts';
+export {
+  CallableDataManager,
+  onAbort,
+  onFinish,
+  onVote,
+  type CallableDataManagerOptions,
+  type CallableJoinOptions,
+  type CallableOptions,
+  type Callables,
+  type TransactionCallable,
+} from '../datamanagers/callable/index.ts';
+export {
+  MemoryDecisionLog,
+  MemoryDecisionStore,
+  MemoryStore,
+  type MemoryStoreOptions,
+} from '../datamanagers/memory/index.ts';
 export type * from './types.ts';
 export {
   AcquireTimeoutError,
@@ -17,7 +35,9 @@ export {
   ConcurrentUseError,
   ConfigurationError,
   ConnectionLostError,
+  DecisionFailedError,
   DoomedTransaction,
+  FencedError,
   HeuristicError,
   InDoubtError,
   InvalidSavepointRollbackError,

@@ -9,6 +9,7 @@ import {
   toError,
 } from './errors.ts';
 import { Deadline, signalError } from './deadline.ts';
+import type { Decisions } from './decisions.ts';
 import { NO_OPTIONS, type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
 import { type OnError, emitWarning } from './report.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
@@ -27,12 +28,18 @@ export interface ManagerOptions {
   onError?: OnError | undefined;
   /** Lets several resources that can only commit in one phase take part, one after the other, as zope does (zope 140). */
   allowUnsafeLastResources?: boolean | undefined;
+  /**
+   * Commits changes of several durable resources without writing the decision down, as zope does: a crash between their commits leaves
+   * half of them.
+   */
+  allowUnsafeCommit?: boolean | undefined;
 }
 
 export const managerRules: Rules<ManagerOptions> = {
   explicit: aBoolean,
   onError: aFunction,
   allowUnsafeLastResources: aBoolean,
+  allowUnsafeCommit: aBoolean,
 };
 
 let processIds: XidSource | undefined;
@@ -43,6 +50,7 @@ export class TransactionManager {
   explicit: boolean;
   /** @internal */ readonly synchronizers: Synchronizers;
   /** @internal */ allowUnsafeLastResources: boolean;
+  /** @internal */ allowUnsafeCommit: boolean;
   #onError: OnError;
   #current: Transaction | undefined = undefined;
 
@@ -53,6 +61,7 @@ export class TransactionManager {
     this.explicit = options.explicit ?? true;
     this.#onError = options.onError ?? emitWarning;
     this.allowUnsafeLastResources = options.allowUnsafeLastResources ?? false;
+    this.allowUnsafeCommit = options.allowUnsafeCommit ?? false;
     this.synchronizers = synchronizers ?? new Synchronizers();
   }
 
@@ -93,6 +102,8 @@ export class TransactionManager {
       );
     }
     const txn = this.#start(options);
+    const ready = this.ready();
+    if (ready !== undefined) return ready.then(() => this.#announce(txn));
     return this.synchronizers.size > 0 ? this.#announce(txn) : txn;
   }
 
@@ -140,6 +151,16 @@ export class TransactionManager {
 
   /** @internal Why no transaction may begin; undefined where it may. */
   protected refusal(): Error | undefined {
+    return undefined;
+  }
+
+  /** @internal Where decisions are written down; a plain manager has no such place. */
+  get decisions(): Decisions | undefined {
+    return undefined;
+  }
+
+  /** @internal What the first transaction has to wait for; undefined where there is nothing. */
+  protected ready(): Promise<void> | undefined {
     return undefined;
   }
 

@@ -40,6 +40,32 @@ export const aDelay: Rule = {
   accepts: (value) => typeof value === 'number' && value > 0 && value <= LONGEST_TIMER_MS,
 };
 
+export const aDecisionLog: Rule = {
+  requires: 'a decision log, such as new PgDecisionLog(session)',
+  accepts: (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    ['open', 'decide', 'settle'].every((method) => typeof (value as Record<string, unknown>)[method] === 'function'),
+};
+
+/** The options of recovery, or false. */
+export const recoveryRule: Rule = {
+  requires: 'false, or an object with the options everyMs, leaseMs, resources, deliveryAttempts, onPass',
+  accepts: (value) => {
+    if (value === false) return true;
+    checkOptions('recovery', value, recoveryRules);
+    return true;
+  },
+};
+
+const recoveryRules = {
+  everyMs: aDelay,
+  leaseMs: aDelay,
+  resources: { requires: 'an array of resources', accepts: Array.isArray },
+  deliveryAttempts: aCount,
+  onPass: aFunction,
+};
+
 const aSignal: Rule = {
   requires: 'an AbortSignal',
   accepts: (value) =>

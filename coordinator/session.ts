@@ -5,7 +5,7 @@ import type { JoinOptions, MarkChangedOptions, RegisterOptions, Session, Session
 
 const initialState = oneOf('active', 'changed', 'readonly');
 
-const aCoordinator: Rule = {
+export const aCoordinator: Rule = {
   requires: 'a TransactionCoordinator or a TransactionManager',
   accepts: (value) =>
     typeof value === 'object' && value !== null && typeof (value as { enlist?: unknown }).enlist === 'function',

@@ -6,6 +6,15 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /**
+ * Starts what is only sent once somebody waits for it, as the queries of many libraries are: in the context of this call rather than
+ * in that of whoever awaits it. Any other value is returned as it is.
+ */
+export function started<T>(value: T): T {
+  if (!isThenable(value) || value instanceof Promise) return value;
+  return new Promise((resolve, reject) => void value.then(resolve, reject)) as T;
+}
+
+/**
  * Calls `step` on each item in order, the next one only when the one before has answered. Items that are appended meanwhile
  * are visited too. Returns a promise only where a step did.
  */

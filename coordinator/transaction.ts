@@ -15,6 +15,7 @@ import {
   isTransient,
   mayHaveCommitted,
   suppress,
+  suppressedBy,
 } from './errors.ts';
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
@@ -30,6 +31,7 @@ import type {
   DataManager,
   Outcome,
   RegisteredHook,
+  ResolvedOutcome,
   TransactionOptions,
 } from './types.ts';
 
@@ -64,6 +66,12 @@ export class Transaction {
   way: CommitWay | undefined = undefined;
   /** @internal */ pendingFinish: readonly string[] = NO_NAMES;
   /** @internal True once the outcome can't be changed any more. */ decided = false;
+  /**
+   * Of a transaction in doubt: how it was decided, once recovery has found that out and ended what was prepared. Never rejects.
+   * Undefined where it isn't in doubt, or there is no decision store.
+   */
+  resolved: Promise<ResolvedOutcome> | undefined = undefined;
+  /** @internal Those whose messages are stored with the decision. */ stored: Set<DataManager> | undefined = undefined;
   /** @internal How many savepoints are being made or rolled back. */ savepointsUnderWay = 0;
   /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
   /** Under which key which data manager was joined by {@link getOrJoin}. */
@@ -346,7 +354,7 @@ export class Transaction {
   isRetryableError(error: unknown): boolean {
     this.#refuseFinished('ask');
     const candidates = causesOf(error);
-    if (candidates.some(mayHaveCommitted)) return false;
+    if (candidates.some((each) => mayHaveCommitted(each) || suppressedBy(each).some(mayHaveCommitted))) return false;
     return candidates.some((candidate) => isTransient(candidate) || this.#anyoneWouldRetry(candidate));
   }
 
@@ -369,6 +377,11 @@ export class Transaction {
       if (this.failure === undefined) throw failure;
       suppress(this.failure, failure);
     }
+  }
+
+  /** Whether what a data manager would do was stored as messages, which are delivered after the commit; known from its vote on. */
+  isStored(manager: DataManager): boolean {
+    return this.stored !== undefined && this.stored.has(manager);
   }
 
   // The rest is the machine's own; data managers and users see none of it.

@@ -24,6 +24,9 @@ export type Vote = 'commit' | 'read-only';
  * 1. `tpcBegin` on all, `commit` on all, `tpcVote` on all. An error in any of them is a "no".
  * 2. After the last vote the outcome is decided, and `tpcFinish` is called on all, even where one of them throws.
  *
+ * Those that follow each other in this order and are {@link DataManager.recoverable} get `commit`, `tpcVote` and `tpcFinish` at once, as
+ * each waits for a server of its own. All others are called one after the other.
+ *
  * When one says no (zope 69-74):
  *
  * - in `tpcBegin` or `commit`: all get `abort`, then all get `tpcAbort`, also those that never began;
@@ -72,6 +75,12 @@ export interface DataManager {
   /** Capability: its branch can be prepared and found again after a crash. */
   readonly recoverable?: RecoverableResource;
   /**
+   * Capability: what it would do once all have voted, as messages that can be stored and delivered after the commit, by whichever
+   * process; undefined where it does it by itself. Asked after `commit`, where a decision is written down. Where it has handed messages
+   * over ({@link Transaction.isStored}), neither its vote nor its finish do what they say.
+   */
+  outbox?(txn: Transaction): readonly OutboxMessage[] | undefined;
+  /**
    * Capability: the transaction was doomed by its deadline or signal while work is under way; stop waiting for it and
    * make the statement in flight fail with `reason`. Must not throw.
    */
@@ -102,6 +111,213 @@ export interface RecoverableResource {
   commitPrepared(xid: Xid): Promise<void>;
   /** Rolls a prepared branch back, over any connection. */
   rollbackPrepared(xid: Xid): Promise<void>;
+  /** Capability: tells people more about what is prepared than {@link listPrepared} does. */
+  describePrepared?(): Promise<PreparedReport>;
+}
+
+/** What is prepared where a resource is, as far as its server tells. */
+export interface PreparedReport {
+  /** Branches of this package, also those of other resources and applications. */
+  readonly branches: readonly PreparedBranch[];
+  /** How many may be prepared at once, by anybody; absent where there is no limit. */
+  readonly limit?: number;
+  /** How many are prepared of those that the limit counts; absent where there is none. */
+  readonly used?: number;
+}
+
+/** A branch that is prepared now. */
+export interface PreparedBranch {
+  /** Its identity. */
+  readonly xid: Xid;
+  /** For how long, in milliseconds by the clock of its server; absent where that doesn't tell. */
+  readonly ageMs?: number;
+}
+
+/** What is written down before the first of several resources commits. */
+export interface Decision {
+  /** The global transaction id. */
+  readonly gid: string;
+  /** The incarnation of the process that decides: the part of the id that its node is registered under. */
+  readonly incarnation: string;
+  /** The names of the resources that have prepared, and must commit. */
+  readonly participants: readonly string[];
+  /** What must be done once it is committed; stored with the decision. */
+  readonly messages?: readonly OutboxMessage[] | undefined;
+}
+
+/** Work that must be done once a transaction has committed, in a form that can be stored. */
+export interface OutboxMessage {
+  /** The name of the {@link OutboxTarget} that does it. */
+  readonly target: string;
+  /** What the target needs to do it. */
+  readonly payload: string;
+}
+
+/** A message in the outbox. */
+export interface StoredMessage extends OutboxMessage {
+  /** The global transaction id. */
+  readonly gid: string;
+  /** Its place among the messages of its transaction, from 1. With {@link gid}, the same at each delivery: an idempotency key. */
+  readonly sequence: number;
+  /** How often its delivery has failed. */
+  readonly attempts: number;
+  /** Whether it has failed too often: nobody tries any more, until an operator says so. */
+  readonly isDead: boolean;
+  /** Why it failed last. */
+  readonly error?: string | undefined;
+  /** When it was stored, by the clock of the store. */
+  readonly createdAt: Date;
+}
+
+/** Does what messages ask for: at once after the commit, else by recovery, in this process or another with a target of that name. */
+export interface OutboxTarget {
+  /** What messages call it; the same in every process. */
+  readonly name: string;
+  /** Does it. May be called again for the same message, where it isn't known whether that was done: at least once. */
+  deliver(message: StoredMessage): Promise<void>;
+}
+
+/** Messages that wait for their delivery, in the decision store. */
+export interface Outbox {
+  /**
+   * At most `limit` messages for these targets that are due, oldest first. Nobody else gets them for `forMs` milliseconds, nor those
+   * that were stored less than that ago.
+   */
+  claim(targets: readonly string[], limit: number, forMs: number): Promise<StoredMessage[]>;
+  /** Deletes messages that were delivered, or that an operator drops. */
+  remove(messages: readonly MessageKey[]): Promise<void>;
+  /** Says that a delivery failed: to be tried again in `retryInMs` milliseconds, or never, where that is undefined. */
+  failed(message: MessageKey, error: string, retryInMs: number | undefined): Promise<void>;
+  /** All messages, oldest first, at most `limit`. */
+  list(limit: number): Promise<StoredMessage[]>;
+  /** Makes messages due now, dead ones among them. */
+  retry(messages: readonly MessageKey[]): Promise<void>;
+}
+
+/** Identifies a message. */
+export type MessageKey = Pick<StoredMessage, 'gid' | 'sequence'>;
+
+/** A decision as it stands in the store. `'aborted'` is a tombstone: nobody can decide otherwise any more. */
+export interface DecisionRow extends Decision {
+  /** How it was decided. */
+  readonly outcome: DecidedOutcome;
+  /** When it was written, by the clock of the store. */
+  readonly createdAt: Date;
+}
+
+/** How a transaction was decided. */
+export type DecidedOutcome = 'committed' | 'aborted';
+
+/**
+ * How a transaction in doubt has ended. `'unknown'` where this process was taken for dead before it could find that out: others have
+ * ended what was prepared as it was decided, all of it to the same outcome, and may have deleted the decision.
+ */
+export type ResolvedOutcome = DecidedOutcome | 'unknown';
+
+/** What an operator does about a transaction by hand. */
+export interface HandAction {
+  /** `'commit'` and `'abort'` decide; `'forget'` deletes the decision. */
+  readonly action: 'commit' | 'abort' | 'forget';
+  /** Who does it, such as `user@host`. */
+  readonly by: string;
+  /** Whether it is done although something speaks against it. */
+  readonly forced: boolean;
+  /**
+   * Commits also where the incarnation isn't registered any more: what isn't decided then is presumed to be aborted, and some of
+   * its branches may have been rolled back already.
+   */
+  readonly evenFenced?: boolean;
+}
+
+/** What was done by hand: a row of the store's audit, which is kept for good. */
+export interface HandActionRow {
+  /** The global transaction id. */
+  readonly gid: string;
+  /** What was done. */
+  readonly action: HandAction['action'];
+  /** Who did it. */
+  readonly by: string;
+  /** Whether it was done although something spoke against it. */
+  readonly forced: boolean;
+  /** When, by the clock of the store. */
+  readonly at: Date;
+}
+
+/** A process that may decide. */
+export interface DecisionNode {
+  /** Its part of the ids of its transactions. */
+  readonly incarnation: string;
+  /** Its name, for people. */
+  readonly node: string;
+  /** When it was registered, by the clock of the store. */
+  readonly startedAt: Date;
+  /** Whether its lease has run out: a hint that it may be dead, never a proof. */
+  readonly isExpired: boolean;
+}
+
+/**
+ * Where "committed" is written down, for all processes of an application: a register for each transaction that can be written
+ * once, and a row for each process, whose existence is its right to decide. It decides alone; leases are hints.
+ *
+ * - {@link decide} writes only while the incarnation is registered; {@link fence} waits for those on the way.
+ * - Who has neither a decision nor the possibility of one is aborted (presumed abort).
+ */
+export interface DecisionLog {
+  /** The session whose own changes can be committed along with the decision, by {@link decideWith}. */
+  readonly session?: object | undefined;
+  /**
+   * Makes the store ready, and returns its identity, the same for every process: 1 to 12 of `A-Z a-z 0-9 _ . -`. May be called
+   * again.
+   *
+   * @param options `create: false` to change nothing.
+   * @throws ConfigurationError where it isn't ready and must not be changed, or was made by a later release.
+   */
+  open(options?: { readonly create?: boolean | undefined }): Promise<string>;
+  /** Lets an incarnation decide, with a lease of `leaseMs` milliseconds. */
+  register(incarnation: string, node: string, leaseMs: number): Promise<void>;
+  /** Renews the lease; false where the incarnation isn't registered any more. */
+  renew(incarnation: string, leaseMs: number): Promise<boolean>;
+  /**
+   * Writes "committed".
+   * @throws FencedError when the incarnation isn't registered, DecisionFailedError when it is certain that nothing was and will be
+   * written. Any other error leaves that open, and {@link settle} finds it out.
+   */
+  decide(decision: Decision): Promise<void>;
+  /** The messages that are stored with decisions; without it, none can be. */
+  readonly outbox?: Outbox | undefined;
+  /** Whether the store's own changes are in this data manager, so that they can be committed along with the decision. */
+  carries?(manager: DataManager): boolean;
+  /** Commits `manager`, which {@link carries} the decision, and the decision with it. @throws as {@link decide} does. */
+  decideWith?(manager: DataManager, txn: Transaction, decision: Decision): Promise<void>;
+  /**
+   * Decides to abort where nothing is decided, and returns what is. Undefined where the incarnation isn't registered and nothing stands
+   * there: then nothing is written, because others may have followed a decision, and deleted it.
+   */
+  settle(decision: Decision): Promise<DecidedOutcome | undefined>;
+  /** Who may decide now. */
+  nodes(): Promise<DecisionNode[]>;
+  /** Takes the right to decide away, after the decisions on the way; false where they are not through in time. */
+  fence(incarnation: string): Promise<boolean>;
+  /** All decisions, oldest first, at most `limit`. */
+  decisions(limit: number): Promise<DecisionRow[]>;
+  /** The decisions about these transactions. */
+  decisionsOf(gids: readonly string[]): Promise<DecisionRow[]>;
+  /** Deletes decisions that nobody needs any more. */
+  forget(gids: readonly string[]): Promise<void>;
+  /** Deletes the tombstones of those that may not decide any more. */
+  forgetTombstones(): Promise<void>;
+  /**
+   * Decides by hand where nothing is decided, or forgets the decision, and records who did that in the same step. Returns what is
+   * decided then; where that is something else than what was asked for, nothing was done. An abort of an incarnation that isn't registered
+   * is only recorded, as it is so already (see {@link settle}).
+   *
+   * @throws FencedError for a commit of an incarnation that isn't registered, unless {@link HandAction.evenFenced}.
+   */
+  actByHand(action: HandAction, decision: Decision): Promise<DecidedOutcome | undefined>;
+  /** What was done by hand about a transaction, oldest first. */
+  handActions(gid: string): Promise<HandActionRow[]>;
+  /** Gives back what the log has of its own, such as connections. */
+  close(): Promise<void>;
 }
 
 /** Is told of the life of every transaction of a manager (zope 3, 12-16, 63, 82). Each method is optional. */
@@ -264,6 +480,10 @@ export interface SessionCoordinator {
   readonly current: Transaction | undefined;
   /** What outlives the transactions of this context; undefined outside of any. */
   readonly home: object | undefined;
+  /** Makes a resource known to recovery, where there is one. */
+  recovers?(resource: RecoverableResource): void;
+  /** Makes known who delivers the messages of its name. */
+  delivers?(target: OutboxTarget): void;
 }
 
 /** A session that `register`, `markChanged`, `joinTransaction` and `sessionState` work on. */

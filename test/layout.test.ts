@@ -40,6 +40,7 @@ function allowsOnly(sources: readonly Source[], allowed: (imported: string, sour
 
 const coordinator = read('coordinator');
 const dataManagers = read('datamanagers');
+const commandLine = read('cli');
 
 test('imports are found in all their forms', () => {
   const code = `import a from 'a'; import 'b';\nimport type { c } from 'c';\nimport {\n  d,\n} from "d";\nexport * from 'e';
@@ -47,23 +48,49 @@ test('imports are found in all their forms', () => {
   assert.equal(importsOf(code), ['a', 'b', 'c', 'd', 'e', 'f', 'g']);
 });
 
-test('the coordinator knows nothing but itself and Node', () => {
-  allowsOnly(coordinator, (each) => /^(node:|coordinator\/)/.test(each));
+test('the coordinator knows nothing but itself and Node; its index alone adds data managers that need no driver', () => {
+  allowsOnly(
+    coordinator,
+    (each, { path }) =>
+      /^(node:|coordinator\/)/.test(each) ||
+      (path === 'coordinator/index.ts' && /^datamanagers\/(callable|memory)\/index\.ts$/.test(each)),
+  );
 });
 
-test('a data manager knows the coordinator, the shared SQL session and itself, and no other data manager', () => {
+test('a data manager knows the coordinator, what is shared and itself, and no other data manager', () => {
   allowsOnly(dataManagers, (each, { path }) => {
     const own = path.split('/').slice(0, 2).join('/');
-    return ['node:', 'coordinator/', 'datamanagers/sql/', `${own}/`, own].some((start) => each.startsWith(start));
+    const shared = ['datamanagers/sql/', 'datamanagers/support/'];
+    if (isTypedByDriver(path) && each === 'ioredis') return true;
+    return ['node:', 'coordinator/', ...shared, `${own}/`, own].some((start) => each.startsWith(start));
   });
 });
 
-test('no source imports a driver, not even its types', () => {
-  allowsOnly([...coordinator, ...dataManagers], (each) => /^(node:|coordinator\/|datamanagers\/)/.test(each));
+/** The commands of Redis are typed as the driver types them, which is too much to say again. */
+function isTypedByDriver(path: string): boolean {
+  return path === 'datamanagers/redis/surface.ts';
+}
+
+test('no source imports a driver, and but for the commands of Redis not even its types', () => {
+  allowsOnly(
+    [...coordinator, ...dataManagers],
+    (each, { path }) => /^(node:|coordinator\/|datamanagers\/)/.test(each) || isTypedByDriver(path),
+  );
+  const typed = dataManagers.filter(({ path }) => isTypedByDriver(path));
+  assert.is(typed.length, 1);
+  for (const { code } of typed) assert.not.match(code, /^\s*(import|export)(?! type\b)[^;]*\bfrom 'ioredis'/m);
+});
+
+test('the command line knows itself, Node and what everybody can import, and no driver', () => {
+  assert.ok(commandLine.length > 0);
+  allowsOnly(
+    commandLine,
+    (each) => /^(node:|cli\/)/.test(each) || /^(coordinator|datamanagers\/(pg|mysql))\/index\.ts$/.test(each),
+  );
 });
 
 test('nothing but test/support imports uvu', () => {
-  const everything = ['coordinator', 'datamanagers', 'test', 'examples', 'bench'].filter((each) =>
+  const everything = ['coordinator', 'datamanagers', 'cli', 'test', 'examples', 'bench'].filter((each) =>
     readdirSync(root).includes(each),
   );
   const sources = everything.flatMap(read).filter(({ path }) => !path.startsWith('test/support/'));
@@ -80,7 +107,9 @@ test('the coordinator takes time and randomness from environment.ts alone, so th
 });
 
 test('nothing sorts by locale, because an order that decides must be the same everywhere', () => {
-  const sources = [...coordinator, ...dataManagers].filter(({ code }) => code.includes('localeCompare'));
+  const sources = [...coordinator, ...dataManagers, ...commandLine].filter(({ code }) =>
+    code.includes('localeCompare'),
+  );
   assert.equal(
     sources.map(({ path }) => path),
     [],

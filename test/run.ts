@@ -5,11 +5,10 @@ import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
-import { PostgresUnavailable } from '../examples/support/postgres-binaries.ts';
 import { readCount, summary, type Count } from './support/count.ts';
-import { connectPostgres, postgresVariables } from './support/servers.ts';
+import { startShared } from './support/servers/shared.ts';
 
-const fileTimeoutMs = 5 * 60_000;
+const fileTimeoutMs = 15 * 60_000;
 const concurrency = Math.min(2, availableParallelism());
 const root = join(import.meta.dirname, '..');
 
@@ -23,18 +22,6 @@ function findFiles(filters: readonly string[]): string[] {
   if (filters.length === 0) return files;
   const normal = filters.map((filter) => relative(root, filter));
   return files.filter((file) => [...filters, ...normal].some((filter) => filter !== '' && file.includes(filter)));
-}
-
-/** Starts what all files share, and returns how they find it. */
-async function startServers(): Promise<{ env: Record<string, string>; stop: () => Promise<void> }> {
-  try {
-    const server = await connectPostgres();
-    return { env: { [postgresVariables.url]: server.url }, stop: () => server.stop() };
-  } catch (error) {
-    if (!(error instanceof PostgresUnavailable)) throw error;
-    console.log(error.message);
-    return { env: { [postgresVariables.missing]: error.message }, stop: async () => {} };
-  }
 }
 
 async function runFile(file: string, env: Record<string, string>): Promise<Result> {
@@ -83,7 +70,8 @@ function report(file: string, count: Count, broken: string | undefined, output: 
   const why = broken === undefined ? '' : `: ${broken}`;
   console.log(`${failed ? 'FAILED' : 'ok    '} ${file} (${summary(count)}, ${(durationMs / 1000).toFixed(1)} s)${why}`);
   if (failed) console.log(output.trimEnd().replaceAll(/^/gm, '    '));
-  else for (const line of output.split('\n')) if (line.startsWith('SKIPPED')) console.log(`       ${line}`);
+  // A test that says so while it runs says it behind uvu's dots.
+  else for (const [, line] of output.matchAll(/(?:^|• )(SKIPPED .*)/gm)) console.log(`       ${line}`);
 }
 
 const files = findFiles(process.argv.slice(2));
@@ -92,7 +80,7 @@ if (files.length === 0) {
   console.log('no test file matches');
   total.failed++;
 } else {
-  const servers = await startServers();
+  const servers = await startShared(files.map((file) => join(root, file)));
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {

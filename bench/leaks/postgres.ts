@@ -3,8 +3,9 @@ import { getEventListeners } from 'node:events';
 import pg from 'pg';
 import { type Transaction, TransactionCoordinator, register } from '../../coordinator/index.ts';
 import { PgSession } from '../../datamanagers/pg/index.ts';
-import { SELECT, UPDATE, randomId } from '../postgres/workload.ts';
+import { SELECT, UPDATE } from '../postgres/workload.ts';
 import { serve } from '../serve.ts';
+import { randomId } from '../throughput/slice.ts';
 import {
   type Kind,
   type Track,

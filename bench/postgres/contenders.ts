@@ -2,17 +2,10 @@
 import pg from 'pg';
 import { TransactionCoordinator, register } from '../../coordinator/index.ts';
 import { PgSession, type PgSessionOptions } from '../../datamanagers/pg/index.ts';
+import { type Client, type Once, type Way, simple } from '../throughput/slice.ts';
 import { SELECT, UPDATE, type Workload } from './workload.ts';
 
-/** Does one transaction. */
-export type Once = (id: number) => Promise<void>;
-/** How one client works: called once for each of them. */
-export type Client = (loop: (once: Once) => Promise<void>) => Promise<void>;
-type Make = (pool: pg.Pool) => Readonly<Partial<Record<Workload, Client>>>;
-
-function simple(once: Once): Client {
-  return (loop) => loop(once);
-}
+type Make = (pool: pg.Pool) => Way<Workload>;
 
 /** BEGIN, the work, COMMIT, as pg's documentation has it. */
 async function byHand(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<unknown>): Promise<void> {

@@ -1,10 +1,5 @@
 /** One connection of the pool while a transaction has it: one thing at a time, and never lost sight of. */
-import {
-  ConnectionLostError,
-  SilentRollbackError,
-  TransactionError,
-  TransactionStateError,
-} from '../../coordinator/errors.ts';
+import { SilentRollbackError } from '../../coordinator/errors.ts';
 import {
   type PgClient,
   type PgClientClass,
@@ -15,10 +10,14 @@ import {
   sqlState,
 } from './driver.ts';
 import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
-import type { SqlConnection, WrittenState } from '../sql/connection.ts';
+import type { Xid } from '../../coordinator/xid.ts';
+import type { SqlBegin, SqlConnection, WrittenState } from '../sql/connection.ts';
+import { connectionLost, endedByStatement } from '../sql/lost.ts';
 import { effectOf } from '../sql/state.ts';
 import { type Statement, statementOf } from '../sql/statement.ts';
 import { watch } from '../sql/watch.ts';
+import { beginText } from './begin.ts';
+import { gidOf, literal } from './gid.ts';
 import { callWithClient } from './out-of-band.ts';
 import { forgetNames, isNameGone, nameFor, rename } from './names.ts';
 import { QUESTION, answered, forgetQuestion, isDirect, isQuestionGone, questionFor } from './question.ts';
@@ -107,8 +106,8 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Starts a transaction with the next statement. */
-  start(begin: string): void {
-    this.#begin = begin;
+  start({ options, readOnly }: SqlBegin): void {
+    this.#begin = beginText(options.isolation, readOnly, options.deferrable === true);
     this.#open = false;
     this.#xid = undefined;
     this.#pid = undefined;
@@ -273,16 +272,27 @@ export class PgConnection implements SqlConnection {
     return done;
   }
 
+  /** Calls `listener` with what the server says while `work` is done. */
+  async whileHearing<T>(
+    event: string,
+    listener: (said: unknown) => void,
+    work: (connection: this) => Promise<T>,
+  ): Promise<T> {
+    this.#client.on(event, listener);
+    try {
+      return await work(this);
+    } finally {
+      this.#client.removeListener(event, listener);
+    }
+  }
+
   /** Learns from the command tags what was written, and that the transaction is still open. */
   #note(result: PgResult | PgResult[]): void {
     if (Array.isArray(result)) for (const { command } of result) this.#noteTag(command);
     else this.#noteTag(result.command);
     if (this.#status() !== 'I') return;
     this.#open = false;
-    this.broken ??= new TransactionStateError(
-      `a transaction is ended by its coordinator only; a statement on '${this.name}' has ended it at the server`,
-      { resource: this.name },
-    );
+    this.broken ??= endedByStatement(this.name);
   }
 
   #noteTag(tag: string | null | undefined): void {
@@ -345,6 +355,10 @@ export class PgConnection implements SqlConnection {
     this.firstError = undefined;
   }
 
+  async releaseSavepoint(savepointName: string): Promise<void> {
+    await this.#fly(new this.#Flight(`release savepoint ${savepointName}`), false);
+  }
+
   /**
    * Commits in one phase.
    * @throws SilentRollbackError when the server answered ROLLBACK. {@link isUncertain} is true when the reply was lost.
@@ -353,17 +367,29 @@ export class PgConnection implements SqlConnection {
     return this.#end('commit', 'COMMIT');
   }
 
-  /** Prepares the transaction under `gid`. */
-  prepare(gid: string): Promise<void> {
-    return this.#end(`prepare transaction ${literal(gid)}`, 'PREPARE');
+  /**
+   * Runs a statement and commits, in one packet: where the statement fails, the COMMIT isn't run.
+   * @throws as {@link commit} does.
+   */
+  async commitAfter(text: string): Promise<void> {
+    await this.#beginApart();
+    await this.#end(`${text}; commit`, 'COMMIT', true);
   }
+
+  /** Prepares the transaction under a name that outlives the connection. */
+  prepare(xid: Xid): Promise<void> {
+    return this.#end(`prepare transaction ${literal(gidOf(xid))}`, 'PREPARE');
+  }
+
+  /** PostgreSQL goes on in a transaction that has failed, until it is told to roll back. */
+  readonly isUndone = false;
 
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   get isUncertain(): boolean {
     return this.#uncertain !== undefined;
   }
 
-  async #end(text: string, expected: 'COMMIT' | 'PREPARE'): Promise<void> {
+  async #end(text: string, expected: 'COMMIT' | 'PREPARE', staysOpen = false): Promise<void> {
     if (this.broken !== undefined) throw this.lost();
     this.#uncertain = expected;
     let result: PgResult;
@@ -374,7 +400,7 @@ export class PgConnection implements SqlConnection {
       // An error that the server sent, while the connection stands, is a reply.
       if (this.broken === undefined) {
         this.#uncertain = undefined;
-        this.#open = false;
+        this.#open = staysOpen;
       }
       throw error;
     }
@@ -396,8 +422,8 @@ export class PgConnection implements SqlConnection {
   }
 
   /** Ends a prepared transaction from this connection. */
-  async endPrepared(verb: 'commit' | 'rollback', gid: string): Promise<void> {
-    await this.#flyInTime(`${verb} prepared ${literal(gid)}`);
+  async endPrepared(verb: 'commit' | 'rollback', xid: Xid): Promise<void> {
+    await this.#flyInTime(`${verb} prepared ${literal(gidOf(xid))}`);
   }
 
   /** Rolls back what is open; nothing where no statement was sent. */
@@ -446,23 +472,6 @@ export class PgConnection implements SqlConnection {
 
   /** The error of using a connection that is gone. */
   lost(): Error {
-    const cause = this.broken!;
-    if (cause instanceof TransactionStateError || cause instanceof ConnectionLostError) return cause;
-    if (this.#uncertain === 'COMMIT') {
-      return new TransactionError(
-        `a COMMIT must be answered; the connection of '${this.name}' was lost (${cause.message}) while it was on its way`,
-        { cause, resource: this.name, phase: 'tpcVote' },
-      );
-    }
-    return new ConnectionLostError(
-      `a transaction needs the connection that it began on; that of '${this.name}' is gone (${cause.message}), so the transaction is rolled back`,
-      { cause, resource: this.name },
-    );
+    return connectionLost(this.name, this.broken!, this.#uncertain === 'COMMIT');
   }
-}
-
-/** Quotes a text as a literal: a gid can't be a bind parameter. */
-export function literal(value: string): string {
-  if (/[\\\0]/.test(value)) throw new TypeError('a transaction id holds neither backslashes nor zero bytes');
-  return `'${value.replaceAll("'", "''")}'`;
 }

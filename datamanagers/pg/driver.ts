@@ -79,6 +79,18 @@ export interface PgClient extends PgPoolClient {
   once(event: string, listener: (...args: never[]) => void): unknown;
   connect(): Promise<unknown>;
   end(): Promise<void>;
+  escapeIdentifier(value: string): string;
+  escapeLiteral(value: string): string;
+  getTypeParser(oid: number, format?: 'text' | 'binary'): PgTypeParser;
+  setTypeParser(oid: number, format: 'text' | 'binary' | PgTypeParser, parse?: PgTypeParser): void;
+}
+
+/** Makes a value of what the server sends. */
+export type PgTypeParser = (value: never) => unknown;
+
+/** Knows the parser of each type. */
+export interface PgTypes {
+  getTypeParser(oid: number, format?: 'text' | 'binary'): PgTypeParser;
 }
 
 export interface PgClientClass {

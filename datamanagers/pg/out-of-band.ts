@@ -10,7 +10,7 @@ export async function callWithClient<T>(
 ): Promise<T> {
   const { Client } = pool as PgPool & { Client: PgClientClass };
   // Outside of the caller's context: its errors and notices come for as long as the connection lives.
-  const client = outside(() => new Client({ ...pool.options, ...password(pool), pipeline: false }));
+  const client = outside(() => new Client({ ...pool.options, ...secretsOf(pool), pipeline: false }));
   // Its death shows in the statement under way; an event without a listener would end the process.
   client.on('error', () => undefined);
   let timer: NodeJS.Timeout | undefined;
@@ -30,7 +30,7 @@ export async function callWithClient<T>(
 }
 
 /** pg hides a pool's password from enumeration, so a copy of the options must name it. */
-function password(pool: PgPool): { password?: unknown; ssl?: unknown } {
+export function secretsOf(pool: PgPool): { password?: unknown; ssl?: unknown } {
   const options = pool.options as { password?: unknown; ssl?: unknown };
   return {
     ...(options.password === undefined ? {} : { password: options.password }),

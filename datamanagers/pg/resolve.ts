@@ -2,17 +2,16 @@
  * Finding out how a transaction ended whose reply was lost, and ending what was prepared. Everything here runs over connections
  * of its own, again and again until it is known or the time is up.
  */
-import { HeuristicError, toError } from '../../coordinator/errors.ts';
+import { HeuristicError } from '../../coordinator/errors.ts';
 import { type PgPool, sqlState } from './driver.ts';
-import { literal } from './connection.ts';
+import { literal, xidOf } from './gid.ts';
+import { persist } from '../sql/persist.ts';
 import { callWithClient } from './out-of-band.ts';
 import { LIFE } from './question.ts';
 
 /** How a transaction ended; `unknown` where the server can't say or can't be reached in time. */
 export type Ending = 'committed' | 'aborted' | 'unknown';
 
-const PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
 const NO_SUCH_PREPARED = '42704';
 const IN_USE = '55000';
 const IN_THE_FUTURE = '22023';
@@ -26,31 +25,13 @@ export interface Question {
   readonly timeoutMs: number;
 }
 
-/** Asks again and again until `ask` answers or the time is up, in which case `undefined`. An unreachable server counts as no answer. */
-async function persist<T>(question: Question, ask: (query: Ask) => Promise<T | undefined>): Promise<T | undefined> {
-  const end = performance.now() + question.timeoutMs;
-  let pauseMs = PAUSE_MS;
-  let lastError: Error | undefined;
-  for (;;) {
-    const leftMs = end - performance.now();
-    if (leftMs <= 0) {
-      if (lastError !== undefined) throw lastError;
-      return undefined;
-    }
-    try {
-      const answer = await callWithClient(question.pool, leftMs, (client) =>
-        ask(async (text, values) => ((await client.query(text, values)) as { rows: Record<string, unknown>[] }).rows),
-      );
-      if (answer !== undefined) return answer;
-      lastError = undefined;
-    } catch (error) {
-      if (error instanceof HeuristicError) throw error;
-      lastError = toError(error);
-    }
-    const waitMs = Math.min(pauseMs, Math.max(end - performance.now(), 0));
-    await new Promise((resolve) => setTimeout(resolve, waitMs));
-    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-  }
+/** Asks over connections of its own until it is answered or the time is up. */
+function persistently<T>(question: Question, ask: (query: Ask) => Promise<T | undefined>): Promise<T | undefined> {
+  return persist(question.timeoutMs, (leftMs) =>
+    callWithClient(question.pool, leftMs, (client) =>
+      ask(async (text, values) => ((await client.query(text, values)) as { rows: Record<string, unknown>[] }).rows),
+    ),
+  );
 }
 
 type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
@@ -63,7 +44,7 @@ type Ask = (text: string, values?: unknown[]) => Promise<Record<string, unknown>
  * commit is certain.
  */
 export async function endingOf(question: Question, xid: string, life: string | undefined): Promise<Ending> {
-  const answer = await persist<Ending>(question, async (ask) => {
+  const answer = await persistently<Ending>(question, async (ask) => {
     const [server] = await ask(`select pg_catalog.pg_is_in_recovery() as "isStandby", ${LIFE} as life`);
     // A standby may not have heard of it yet.
     if (server?.['isStandby'] === true) return undefined;
@@ -95,7 +76,7 @@ async function statusOf(ask: Ask, xid: string): Promise<unknown> {
 }
 
 /**
- * Commits or rolls back what is prepared under `gid`. That it isn't found is believed only where no process is left that could
+ * Commits or rolls back what is prepared under `gid`; `wasPrepared` where the server has said so. That it isn't found is believed only where no process is left that could
  * still prepare it, and, for a commit, where the server knows that it was committed.
  *
  * @throws HeuristicError when it was ended the other way by hand. @throws The last error when the time is up.
@@ -105,8 +86,9 @@ export async function endPrepared(
   verb: 'commit' | 'rollback',
   gid: string,
   xid: string | undefined,
+  wasPrepared = false,
 ): Promise<void> {
-  const done = await persist<true>(question, async (ask) => {
+  const done = await persistently<true>(question, async (ask) => {
     try {
       await ask(`${verb} prepared ${literal(gid)}`);
       return true;
@@ -115,7 +97,12 @@ export async function endPrepared(
       if (sqlState(error) === IN_USE) return undefined;
       if (sqlState(error) !== NO_SUCH_PREPARED) throw error;
     }
-    return verb === 'rollback' ? await cannotAppear(ask, question.pid, gid, xid) : await wasCommitted(ask, gid, xid);
+    if (verb === 'commit') return await wasCommitted(ask, gid, xid);
+    const isGone = await cannotAppear(ask, question.pid, gid, xid);
+    if (isGone === true && wasPrepared && xid !== undefined && (await statusOf(ask, xid)) === 'committed') {
+      throw forcedByHand(gid, 'roll back', 'committed');
+    }
+    return isGone;
   });
   if (done === undefined)
     throw new Error(`the prepared transaction ${gid} could not be ended within ${question.timeoutMs} ms`);
@@ -148,8 +135,24 @@ async function wasCommitted(ask: Ask, gid: string, xid: string | undefined): Pro
   if (xid === undefined) return true;
   const [row] = await ask('select pg_catalog.pg_xact_status($1::text::pg_catalog.xid8) as status', [xid]);
   if (row?.['status'] !== 'aborted') return true;
-  throw new HeuristicError(
-    `the prepared transaction ${gid} was decided to commit; it was rolled back by somebody else: the others have committed`,
-    { xid: gid },
+  throw forcedByHand(gid, 'commit', 'rolled back');
+}
+
+function forcedByHand(gid: string, decided: string, done: string): HeuristicError {
+  const branch = xidOf(gid);
+  return new HeuristicError(
+    `the prepared transaction ${gid} was decided to ${decided}; it was ${done} by somebody else: the others ${decided === 'commit' ? 'have committed' : 'are rolled back'}`,
+    { xid: branch?.gid, resource: branch?.branch },
   );
+}
+
+/** Waits until no process is left that has the transaction with the id `xid` open. Never rejects. */
+export async function endBackend(question: Question, xid: string): Promise<void> {
+  await persistently<true>(question, async (ask) => {
+    const processes = await ask(
+      'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and backend_xid::text = ($2::numeric % 4294967296)::text',
+      [question.pid, xid],
+    );
+    return processes.length === 0 ? true : undefined;
+  }).catch(() => undefined);
 }

@@ -10,15 +10,17 @@ import {
   describe,
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { IsolationLevel, TransactionOptions } from '../../coordinator/types.ts';
+import type { PreparedReport } from '../../coordinator/types.ts';
+import type { Xid } from '../../coordinator/xid.ts';
 import { acquire } from '../sql/acquire.ts';
 import type { SqlServer } from '../sql/server.ts';
 import { type ConnectionOptions, PgConnection } from './connection.ts';
 import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts';
+import { gidOf, xidOf } from './gid.ts';
 import { callWithClient } from './out-of-band.ts';
 import { isNameGone } from './names.ts';
 import { isQuestionGone } from './question.ts';
-import { endPrepared, endingOf } from './resolve.ts';
+import { endBackend, endPrepared, endingOf } from './resolve.ts';
 
 const DISABLED = '55000';
 
@@ -40,11 +42,19 @@ export class PgServer implements SqlServer<PgConnection> {
   readonly #options: PgServerOptions;
   #checked: Promise<void> | undefined = undefined;
 
+  readonly acquireTimeoutMs: number;
+
   constructor(name: string, pool: PgPool, options: PgServerOptions) {
     checkPool(pool);
+    this.acquireTimeoutMs = options.acquireTimeoutMs;
     this.#name = name;
     this.#pool = pool;
     this.#options = options;
+  }
+
+  /** The pool of the application. */
+  get pool(): PgPool {
+    return this.#pool;
   }
 
   /** @throws ConfigurationError when the server can't do what is needed. */
@@ -113,10 +123,6 @@ export class PgServer implements SqlServer<PgConnection> {
     );
   }
 
-  beginText(options: TransactionOptions, readOnly: boolean): string {
-    return beginText(options.isolation, readOnly, options.deferrable === true);
-  }
-
   shouldRetry(error: Error): boolean {
     if (error instanceof ConnectionLostError || isQuestionGone(error) || isNameGone(error)) return true;
     const state = sqlState(error);
@@ -144,22 +150,24 @@ export class PgServer implements SqlServer<PgConnection> {
     );
   }
 
-  async endPrepared(verb: 'commit' | 'rollback', gid: string, connection?: PgConnection): Promise<void> {
+  async endPrepared(verb: 'commit' | 'rollback', xid: Xid, connection?: PgConnection): Promise<void> {
     if (connection !== undefined && connection.broken === undefined) {
       try {
-        return await connection.endPrepared(verb, gid);
+        return await connection.endPrepared(verb, xid);
       } catch {
         // Over another connection, then: which also finds out whether this was done.
       }
     }
     try {
-      await endPrepared(this.#question(connection), verb, gid, connection?.xid);
+      const wasPrepared = connection?.isUncertain === false;
+      await endPrepared(this.#question(connection), verb, gidOf(xid), connection?.xid, wasPrepared);
     } catch (error) {
       if (error instanceof HeuristicError) throw error;
+      const gid = gidOf(xid);
       throw new TransactionError(
         `what is prepared must be ended; ${gid} at '${this.#name}' could not be within ${this.#options.resolveTimeoutMs} ms (${(error as Error).message}): ` +
           `it keeps its locks until it is, by hand with ${verb.toUpperCase()} PREPARED '${gid}'`,
-        { cause: error, resource: this.#name, xid: gid },
+        { cause: error, resource: this.#name, xid: xid.gid },
       );
     }
   }
@@ -168,11 +176,34 @@ export class PgServer implements SqlServer<PgConnection> {
     return { pool: this.#pool, pid: connection?.processId ?? null, timeoutMs: this.#options.resolveTimeoutMs };
   }
 
+  async abandon(connection: PgConnection): Promise<void> {
+    if (connection.xid !== undefined) await endBackend(this.#question(connection), connection.xid);
+  }
+
   explainPrepare(error: Error): Error {
     return sqlState(error) === DISABLED ? this.#preparedDisabled(error) : error;
   }
 
-  async listPrepared(): Promise<string[]> {
+  async describePrepared(): Promise<PreparedReport> {
+    const { rows } = await callWithClient(
+      this.#pool,
+      this.#options.resolveTimeoutMs,
+      (client) =>
+        client.query(
+          `select gid, database = current_database() as is_here, (extract(epoch from clock_timestamp() - prepared) * 1000)::float8 as age_ms,
+             most
+           from (select current_setting('max_prepared_transactions')::int as most) as server left join pg_catalog.pg_prepared_xacts on true`,
+        ) as Promise<PgResult<{ gid: string | null; is_here: boolean; age_ms: number; most: number }>>,
+    );
+    const prepared = rows.filter((row): row is typeof row & { gid: string } => row.gid !== null);
+    const branches = prepared.flatMap(({ gid, is_here: isHere, age_ms: ageMs }) => {
+      const xid = isHere ? xidOf(gid) : undefined;
+      return xid === undefined ? [] : [{ xid, ageMs: Math.max(ageMs, 0) }];
+    });
+    return { branches, used: prepared.length, limit: rows[0]!.most };
+  }
+
+  async listPrepared(): Promise<Xid[]> {
     const { rows } = await callWithClient(
       this.#pool,
       this.#options.resolveTimeoutMs,
@@ -181,17 +212,8 @@ export class PgServer implements SqlServer<PgConnection> {
           PgResult<{ gid: string }>
         >,
     );
-    return rows.map(({ gid }) => gid);
+    return rows.map(({ gid }) => xidOf(gid)).filter((xid) => xid !== undefined);
   }
-}
-
-/** The statement that begins a transaction with these options. */
-function beginText(isolation: IsolationLevel | undefined, readOnly: boolean, deferrable: boolean): string {
-  let text = 'begin';
-  if (isolation !== undefined) text += ` isolation level ${isolation}`;
-  if (readOnly) text += ' read only';
-  if (deferrable) text += ' deferrable';
-  return text;
 }
 
 /** @throws ConfigurationError unless it is a pool of `pg`'s JavaScript client. */

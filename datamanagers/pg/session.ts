@@ -1,17 +1,21 @@
 /** PostgreSQL: a session over a pool of `pg` (zope 132-156). */
-import { ConfigurationError, TransactionStateError, describe } from '../../coordinator/errors.ts';
 import { type Rule, aBoolean, aDelay, aString, checkOptions } from '../../coordinator/options.ts';
 import { SqlSession } from '../sql/session.ts';
-import { statementOf } from '../sql/statement.ts';
 import type { PgConnection } from './connection.ts';
 import type { PgPool, PgQueryConfig, PgResult, PgSubmittable } from './driver.ts';
+import { type PgModule, driverModule } from './module.ts';
+import { enlistingPool } from './pool.ts';
+import { type Callback, type QueryTarget, refuseControl, runQuery } from './query.ts';
 import { PgServer } from './server.ts';
 
 /** Options of a PostgreSQL session. */
 export interface PgSessionOptions {
   /** Stable name of the database, part of the identity of prepared branches: 1 to 63 of `A-Z a-z 0-9 _ . -`; default `pg`. */
   name?: string | undefined;
-  /** How long to wait for a connection of the pool, in milliseconds; default 10,000. */
+  /**
+   * How long to wait for a connection of the pool, or for the end of what has the transaction's connection to itself (a library's own
+   * transaction, a cursor or stream), in milliseconds; default 10,000.
+   */
   acquireTimeoutMs?: number | undefined;
   /**
    * How long the server may take to answer COMMIT, ROLLBACK, PREPARE TRANSACTION or COMMIT PREPARED before the connection is cut and
@@ -30,8 +34,6 @@ export interface PgSessionOptions {
   namesStatements?: boolean | undefined;
 }
 
-type Callback<R> = (error: Error | undefined, result: R) => void;
-
 const optionRules: Record<keyof PgSessionOptions, Rule> = {
   name: aString,
   acquireTimeoutMs: aDelay,
@@ -49,12 +51,15 @@ const DEFAULT_END_TIMEOUT_MS = 30_000;
  *
  * PostgreSQL 13 or later, `pg` 8.16 or later.
  */
-export class PgSession extends SqlSession {
+export class PgSession<P extends PgPool = PgPool> extends SqlSession {
+  readonly #pool: P;
+  #enlisting: P | undefined = undefined;
+
   /**
    * @param pool a pool of `pg`; it stays the application's, which ends it.
    * @throws ConfigurationError when `pool` is none of `pg`, or for unknown or impossible options.
    */
-  constructor(pool: PgPool, options: PgSessionOptions = {}) {
+  constructor(pool: P, options: PgSessionOptions = {}) {
     checkOptions('new PgSession()', options, optionRules);
     super(
       options.name ?? 'pg',
@@ -66,6 +71,7 @@ export class PgSession extends SqlSession {
           resolveTimeoutMs: options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS,
         }),
     );
+    this.#pool = pool;
   }
 
   /**
@@ -95,62 +101,48 @@ export class PgSession extends SqlSession {
     values?: unknown[] | Callback<PgResult>,
     callback?: Callback<PgResult>,
   ): unknown {
-    if (typeof config === 'object' && config !== null && 'submit' in config && typeof config.submit === 'function') {
-      return this.#submit(config);
-    }
-    const done = typeof values === 'function' ? values : callback;
-    const bound = typeof values === 'function' ? undefined : values;
-    const result = this.#query(config as string | PgQueryConfig, bound);
-    if (done === undefined) return result;
-    // By a promise's reaction the callback runs in the context of whoever passed it, not in that of the socket.
-    result.then(
-      (value) => done(undefined, value),
-      (error: Error) => done(error, undefined as never),
-    );
-    return undefined;
+    return runQuery(this.#target, config, values, callback);
   }
 
-  #query(config: string | PgQueryConfig, values: unknown[] | undefined): Promise<PgResult> {
-    try {
-      const text = typeof config === 'string' ? config : config?.text;
-      this.#refuse(config, text);
-      return this.branch().perform((connection) => (connection as PgConnection).query(config, values));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  readonly #target: QueryTarget = {
+    name: this.name,
+    run: (text, config, values) => {
+      refuseControl(this.name, text);
+      return this.#target.perform((connection) => connection.query(config, values));
+    },
+    perform: (work, stop) => this.branch().perform((connection) => work(connection as PgConnection), stop),
+  };
+
+  /** @internal The pool that it was made with. */
+  get pgPool(): PgPool {
+    return (this.server as PgServer).pool;
   }
 
-  #refuse(config: unknown, text: unknown): void {
-    if (typeof text !== 'string') {
-      // A named statement that was prepared before may go without its text.
-      if (typeof config === 'object' && config !== null && typeof (config as PgQueryConfig).name === 'string') return;
-      throw new ConfigurationError(
-        `query() takes a text, a query configuration with a text, or a cursor or stream, not ${describe(config)}`,
-        { resource: this.name },
-      );
-    }
-    const { control } = statementOf(text);
-    if (control !== undefined) {
-      throw new TransactionStateError(
-        `transactions are begun and ended by their coordinator, with commit(), abort() and savepoint(); the statement ${control} was not sent to '${this.name}'`,
-        { resource: this.name, phase: 'work' },
-      );
-    }
+  /**
+   * The pool as a library is given it, to take part in the transactions of the code that calls the library; the same at each call.
+   *
+   * Inside of a transaction `connect()` hands out its connection, and a library's BEGIN, COMMIT and ROLLBACK become a savepoint of
+   * it: on this connection only, where `run(fn, { propagation: 'nested' })` is one of all resources. While a library has one open, other
+   * statements of the transaction wait for its end, for `acquireTimeoutMs` at most. Outside of any transaction it is the plain pool.
+   * `end()` does nothing, as the pool is the application's to end.
+   *
+   * Its clients throw what {@link query} throws, ConcurrentUseError for a statement that waits too long, ConfigurationError
+   * for a BEGIN that asks for another isolation or access than the transaction has, TransactionStateError for a COMMIT without
+   * a BEGIN, PREPARE TRANSACTION, COMMIT AND CHAIN and the like.
+   */
+  pool(): P {
+    return (this.#enlisting ??= enlistingPool(this, this.#pool));
   }
 
-  /** A cursor or stream: sent when it is its turn, and through when it has been read or closed. */
-  #submit<T extends PgSubmittable>(submittable: T): T {
-    const through = this.branch().perform(
-      (connection) => (connection as PgConnection).submit(submittable),
-      () => stop(submittable),
-    );
-    through.catch((error: Error) => {
-      // It never reached the connection, which would have told it.
-      const told = submittable as { handleError?: (error: Error) => void; destroy?: (error: Error) => void };
-      if (told.destroy !== undefined) told.destroy(error);
-      else told.handleError?.(error);
-    });
-    return submittable;
+  /**
+   * The module `pg` for a library that takes no pool: its `Pool` is {@link pool}, and the statements of its `Client` belong each to
+   * the transaction of the code that asks for it, outside of any to a connection of the plain pool. Whatever the library wants
+   * to connect to, it is this session's database; and a client refuses SET and RESET, which would stay on a connection that others get.
+   *
+   * @throws ConfigurationError when it isn't given the module `pg`.
+   */
+  driver<M extends PgModule>(pg: M): M {
+    return driverModule(pg, this, this.#pool, this.pool());
   }
 
   /**
@@ -162,11 +154,4 @@ export class PgSession extends SqlSession {
   check(): Promise<void> {
     return (this.server as PgServer).check(this.twoPhase);
   }
-}
-
-/** Ends a cursor or stream that nobody reads any more. */
-function stop(submittable: PgSubmittable): void {
-  const { destroy, close } = submittable as { destroy?: () => void; close?: () => Promise<void> | void };
-  if (typeof destroy === 'function') destroy.call(submittable);
-  else if (typeof close === 'function') Promise.resolve(close.call(submittable)).catch(() => undefined);
 }

@@ -10,14 +10,25 @@ import {
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
 import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote } from '../../coordinator/types.ts';
+import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlConnection } from './connection.ts';
 import type { SqlSession } from './session.ts';
+import { type Turn, Turns } from './turns.ts';
+import { driverErrorOf } from './wrapped.ts';
 
 /** Work on the connection. */
 export type Work<T> = (connection: SqlConnection) => Promise<T>;
 
 /** How long a cursor or stream that is read to its end, or was told to stop, may take to be through, in milliseconds. */
 const STREAM_GRACE_MS = 1_000;
+
+/** A state to return to; see {@link SqlBranch.mark}. */
+export interface Mark extends DataManagerSavepoint {
+  /** Undo everything since, and forget the mark. */
+  undo(): Promise<void>;
+  /** Keep everything since, and forget the mark. Throws SilentRollbackError where a statement has failed. */
+  keep(): Promise<void>;
+}
 
 interface Waiting {
   readonly start: () => void;
@@ -27,6 +38,14 @@ interface Waiting {
 export class SqlBranch implements DataManager {
   readonly sortKey: string;
   readonly session: SqlSession;
+  /** The connection, once a statement has taken it. */
+  get connection(): SqlConnection | undefined {
+    return this.#connection;
+  }
+  /** The transaction that it is a part of. */
+  get txn(): Transaction {
+    return this.#txn;
+  }
   readonly #txn: Transaction;
   keep: boolean;
   #declared: SessionState;
@@ -36,7 +55,7 @@ export class SqlBranch implements DataManager {
   #stop: (() => void) | undefined = undefined;
   #closed = false;
   #ended = false;
-  #prepared: string | undefined = undefined;
+  #prepared: Xid | undefined = undefined;
   #committing = false;
   #told = false;
   #cancelled: Error | undefined = undefined;
@@ -44,6 +63,7 @@ export class SqlBranch implements DataManager {
   readonly #waiting: Waiting[] = [];
   #idle: (() => void)[] | undefined = undefined;
   #savepoints = 0;
+  #turns: Turns | undefined = undefined;
 
   constructor(session: SqlSession, txn: Transaction, state: SessionState, keep: boolean) {
     this.session = session;
@@ -92,11 +112,33 @@ export class SqlBranch implements DataManager {
     this.#declared = 'changed';
   }
 
-  /** Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it. */
-  perform<T>(work: Work<T>, stop?: () => void): Promise<T> {
-    if (this.#closed) return Promise.reject(this.#closedError());
-    const passed = this.#cancelled ?? this.#txn.deadline?.passed;
-    if (passed !== undefined) return Promise.reject(passed);
+  /**
+   * Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it; a client with a transaction of
+   * its own says so by its `turn`.
+   *
+   * @throws ConcurrentUseError when somebody else has the connection for too long.
+   */
+  perform<T>(work: Work<T>, stop?: () => void, turn?: Turn): Promise<T> {
+    const refusal = this.refusal ?? turn?.lost;
+    if (refusal !== undefined) return Promise.reject(refusal);
+    if (this.#turns !== undefined && this.#turns.current !== turn) {
+      return this.#turns.wait(turn, () => this.perform(work, stop, turn));
+    }
+    return stop === undefined ? this.#enqueue(work, stop) : this.#stream(work, stop);
+  }
+
+  /** Why it takes no work any more; undefined while it does. */
+  get refusal(): Error | undefined {
+    return this.#closed ? this.#closedError() : (this.#cancelled ?? this.#txn.deadline?.passed);
+  }
+
+  #stream<T>(work: Work<T>, stop: () => void): Promise<T> {
+    const turn = this.turns.open('stream');
+    const whileOpen: Work<T> = (connection) => (turn.lost === undefined ? work(connection) : Promise.reject(turn.lost));
+    return this.#enqueue(whileOpen, stop).finally(() => this.turns.close(turn));
+  }
+
+  #enqueue<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
     if (!this.#busy) {
       this.#busy = true;
       return this.#start(work, stop);
@@ -104,6 +146,11 @@ export class SqlBranch implements DataManager {
     return new Promise<T>((resolve, reject) => {
       this.#waiting.push({ start: () => resolve(this.#start(work, stop)), refuse: reject });
     });
+  }
+
+  /** Who has the connection to itself. */
+  get turns(): Turns {
+    return (this.#turns ??= new Turns(this.session.name, this.#txn.id, this.session.server.acquireTimeoutMs));
   }
 
   #start<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
@@ -170,7 +217,13 @@ export class SqlBranch implements DataManager {
   async #connect(): Promise<SqlConnection> {
     const connection = await this.session.acquire(this.#txn, () => this.#whenCancelled());
     this.#giveUp = undefined;
-    connection.start(this.session.server.beginText(this.#txn.options, this.#declared === 'readonly'));
+    const readOnly = this.#declared === 'readonly';
+    connection.start({
+      options: this.#txn.options,
+      readOnly,
+      xid: () => this.session.xidOf(this.#txn.id),
+      mayPrepare: !readOnly && !this.lastResource,
+    });
     this.#connection = connection;
     return connection;
   }
@@ -196,18 +249,32 @@ export class SqlBranch implements DataManager {
   cancel(reason: Error): void {
     this.#cancelled = reason;
     this.#giveUp?.(reason);
+    this.#turns?.refuse(reason);
     // A COMMIT on its way is the decision: it isn't stopped.
     if (this.#busy && !this.#committing) this.#connection?.cancel(reason);
   }
 
   tpcBegin(): void {
+    this.#close();
+  }
+
+  /** Takes no more work; what waits for its turn is refused, what is queued behind a statement when it comes to it. */
+  #close(): void {
     this.#closed = true;
+    this.#turns?.refuse(this.#closedError());
   }
 
   /** Learns whether there is anything to commit, where more than this one depends on it. */
   commit(txn: Transaction): Awaitable<void> {
     const connection = this.#connection;
+    const turn = this.#turns?.current;
+    const ending = turn?.ending;
+    if (ending !== undefined) {
+      turn!.ending = undefined;
+      return ending.then(() => this.commit(txn));
+    }
     if (this.#busy) return this.#refuseInFlight(txn);
+    if (turn !== undefined) throw this.turns.stillOpen();
     if (connection === undefined) return undefined;
     if (connection.broken !== undefined && this.changed) {
       this.#told = true;
@@ -261,18 +328,40 @@ export class SqlBranch implements DataManager {
     this.#release();
   }
 
+  /**
+   * Commits in one phase, by what `end` sends: for a decision store that takes its decision along. Not called where nothing was changed.
+   * @throws what `end` does; the connection says whether the outcome is known.
+   */
+  async commitBy(end: (connection: SqlConnection) => Promise<void>): Promise<void> {
+    const connection = this.#connection!;
+    this.#committing = true;
+    try {
+      await end(connection);
+    } catch (error) {
+      this.#told = true;
+      this.#committing = false;
+      if (connection.isUncertain) {
+        // So that whoever looks for the decision finds one that won't change, and no locks in the way.
+        await this.session.server.abandon(connection);
+        this.#release();
+      }
+      throw error;
+    }
+    this.#release();
+  }
+
   async #prepare(connection: SqlConnection): Promise<void> {
-    const gid = this.session.gidOf(this.#txn.id);
+    const xid = this.session.xidOf(this.#txn.id);
     this.#busy = true;
     try {
       // By which it is known afterwards whether the branch was committed, or rolled back by hand.
       await connection.learnXid();
-      await connection.prepare(gid);
-      this.#prepared = gid;
+      await connection.prepare(xid);
+      this.#prepared = xid;
     } catch (error) {
       this.#told = true;
       // It may land late: the abort looks for it.
-      if (connection.isUncertain) this.#prepared = gid;
+      if (connection.isUncertain) this.#prepared = xid;
       throw this.#cancelled ?? this.session.server.explainPrepare(error as Error);
     } finally {
       this.#busy = false;
@@ -280,14 +369,14 @@ export class SqlBranch implements DataManager {
   }
 
   tpcFinish(): Awaitable<void> {
-    const gid = this.#prepared;
-    return this.#ended || gid === undefined ? undefined : this.#finish(gid);
+    const xid = this.#prepared;
+    return this.#ended || xid === undefined ? undefined : this.#finish(xid);
   }
 
-  async #finish(gid: string): Promise<void> {
+  async #finish(xid: Xid): Promise<void> {
     this.#ended = true;
     try {
-      await this.session.server.endPrepared('commit', gid, this.#connection);
+      await this.session.server.endPrepared('commit', xid, this.#connection);
     } finally {
       this.#release();
     }
@@ -299,7 +388,7 @@ export class SqlBranch implements DataManager {
 
   /** Undoes everything and gives the connection back. Closed at once; what is under way may end first. */
   abort(): Awaitable<void> {
-    this.#closed = true;
+    this.#close();
     if (this.#ended) return undefined;
     if (this.#connection === undefined && !this.#busy) {
       this.#ended = true;
@@ -309,7 +398,7 @@ export class SqlBranch implements DataManager {
   }
 
   async #end(): Promise<void> {
-    this.#closed = true;
+    this.#close();
     if (this.#busy) {
       this.#giveUp?.(this.#closedError());
       if (this.#stop !== undefined) await this.#stopStream(this.#stop);
@@ -368,19 +457,48 @@ export class SqlBranch implements DataManager {
     if (connection !== undefined) this.session.giveBack(connection, this.#txn, this.keep);
   }
 
-  async savepoint(): Promise<DataManagerSavepoint> {
+  savepoint(): Promise<DataManagerSavepoint> {
+    return this.mark();
+  }
+
+  /** Makes a state to return to: one of the whole transaction's, or that of a client whose `turn` it is. */
+  async mark(turn?: Turn): Promise<Mark> {
     const name = `unanimous_${++this.#savepoints}`;
     const declared = this.#declared;
-    const written = await this.perform((connection) => connection.savepoint(name));
+    const written = await this.perform((connection) => connection.savepoint(name), undefined, turn);
+    const undo = async (connection: SqlConnection): Promise<void> => {
+      await connection.rollbackTo(name, written);
+      this.#declared = declared;
+    };
     return {
       rollback: async () => {
-        await this.perform((connection) => connection.rollbackTo(name, written));
-        this.#declared = declared;
+        // Whoever has the connection took it behind this mark, so it is undone with the rest.
+        this.#turns?.revoke();
+        this.#stop?.();
+        await this.perform(undo);
       },
+      undo: () =>
+        this.perform(
+          async (connection) => {
+            await undo(connection);
+            await connection.releaseSavepoint(name);
+          },
+          undefined,
+          turn,
+        ),
+      keep: () =>
+        this.perform(
+          async (connection) => {
+            if (connection.failed) throw connection.silentRollback();
+            await connection.releaseSavepoint(name);
+          },
+          undefined,
+          turn,
+        ),
     };
   }
 
   shouldRetry(error: Error): boolean {
-    return this.session.server.shouldRetry(error);
+    return this.session.server.shouldRetry(driverErrorOf(error));
   }
 }

@@ -1,4 +1,16 @@
 /** What a SQL branch needs of a database connection, whichever database it is. */
+import type { TransactionOptions } from '../../coordinator/types.ts';
+import type { Xid } from '../../coordinator/xid.ts';
+
+/** What a transaction begins with at the server. */
+export interface SqlBegin {
+  readonly options: TransactionOptions;
+  readonly readOnly: boolean;
+  /** Under which the branch is known, should it be prepared. */
+  readonly xid: () => Xid;
+  /** Whether it may be prepared at its end. */
+  readonly mayPrepare: boolean;
+}
 
 /** What is remembered of a connection, to undo a savepoint. */
 export interface WrittenState {
@@ -14,14 +26,16 @@ export interface SqlConnection {
   readonly open: boolean;
   /** Whether a statement has failed and nothing was rolled back since: the server can only roll back. */
   readonly failed: boolean;
+  /** Whether the server has rolled the whole transaction back by itself, so that there is nothing left to undo. */
+  readonly isUndone: boolean;
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   readonly isUncertain: boolean;
   /** Something was written, as a command tag or the server has said. */
   readonly wrote: boolean;
   /** Something was done that may have written without its showing. */
   readonly maybeWrote: boolean;
-  /** Begins with the next statement; `begin` is the statement and its options. */
-  start(begin: string): void;
+  /** Begins with the next statement. */
+  start(begin: SqlBegin): void;
   /** Asks the server whether anything was written, where that doesn't show. */
   hasWritten(): Promise<boolean>;
   /** Finds out what is needed to resolve a lost reply to the commit, where it isn't known. */
@@ -29,13 +43,15 @@ export interface SqlConnection {
   /** Commits in one phase. Throws SilentRollbackError where the server rolled back. */
   commit(): Promise<void>;
   /** Prepares under a name that outlives the connection. */
-  prepare(gid: string): Promise<void>;
-  /** Ends what is prepared under `gid`. */
-  endPrepared(verb: 'commit' | 'rollback', gid: string): Promise<void>;
+  prepare(xid: Xid): Promise<void>;
+  /** Ends what is prepared under `xid`. */
+  endPrepared(verb: 'commit' | 'rollback', xid: Xid): Promise<void>;
   /** Rolls back what is open; nothing where no statement was sent. */
   rollback(): Promise<void>;
   savepoint(name: string): Promise<WrittenState>;
   rollbackTo(name: string, state: WrittenState): Promise<void>;
+  /** Forgets a savepoint; what was done since stays. */
+  releaseSavepoint(name: string): Promise<void>;
   /** Stops the statement under way; cuts the connection where that can't be done in time. */
   cancel(reason: Error): void;
   /** Cuts the connection; the server rolls back when it notices. */

@@ -9,6 +9,7 @@ import type { Transaction } from '../../coordinator/transaction.ts';
 import type {
   JoinOptions,
   MarkChangedOptions,
+  PreparedReport,
   RecoverableResource,
   RegisterOptions,
   Session,
@@ -19,9 +20,6 @@ import type { Xid } from '../../coordinator/xid.ts';
 import { SqlBranch } from './branch.ts';
 import type { SqlServer } from './server.ts';
 import type { SqlConnection } from './connection.ts';
-
-/** A global transaction id is `<app>:<store>:<incarnation>:<sequence>`. */
-const GID_PARTS = 4;
 
 /** A name is part of a branch's identity, which can't be a bind parameter and is at most 64 bytes in XA. */
 const NAME = /^[A-Za-z0-9_.-]{1,63}$/;
@@ -59,6 +57,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     if (options.twoPhase !== undefined) this.twoPhase = options.twoPhase;
     if (options.detectWrites !== undefined) this.detectWrites = options.detectWrites;
     if (options.coordinator !== undefined) this.#coordinator = options.coordinator;
+    this.#coordinator.recovers?.(this);
   }
 
   /** State in the current transaction; undefined where it hasn't joined, or there is none. */
@@ -94,7 +93,19 @@ export abstract class SqlSession implements Session, RecoverableResource {
     return txn.getOrJoin(this, () => this.#join(txn, options));
   }
 
+  /** @internal The same, but undefined outside of any transaction. */
+  enlisted(): SqlBranch | undefined {
+    try {
+      return this.branch();
+    } catch (error) {
+      // Where a transaction was and has ended, that is said; only where none was begun there is none.
+      if ((error as { code?: unknown }).code === 'ERR_TXN_NO_TRANSACTION') return undefined;
+      throw error;
+    }
+  }
+
   #join(txn: Transaction, options: JoinOptions): SqlBranch {
+    this.#coordinator.recovers?.(this);
     for (const other of txn.resources) {
       if (other instanceof SqlBranch && other.session.name === this.name) {
         throw new ConfigurationError(
@@ -148,18 +159,21 @@ export abstract class SqlSession implements Session, RecoverableResource {
     kept.connection.release(true);
   }
 
-  /** @internal Identity of this session's branch of a transaction: at most 127 bytes. */
-  gidOf(id: string): string {
-    return `${id}:${this.name}`;
+  /** @internal Identity of this session's branch of a transaction. */
+  xidOf(id: string): Xid {
+    return { gid: id, branch: this.name };
   }
 
   /** The branches of this session that are prepared in its database now. */
   async listPrepared(): Promise<Xid[]> {
-    const suffix = `:${this.name}`;
-    const gids = await this.server.listPrepared();
-    return gids
-      .filter((gid) => gid.endsWith(suffix) && gid.split(':').length === GID_PARTS + 1)
-      .map((gid) => ({ gid: gid.slice(0, -suffix.length), branch: this.name }));
+    const prepared = await this.server.listPrepared();
+    return prepared.filter(({ branch }) => branch === this.name);
+  }
+
+  /** What is prepared in this session's database, also by sessions of other names. */
+  async describePrepared(): Promise<PreparedReport> {
+    if (this.server.describePrepared !== undefined) return this.server.describePrepared();
+    return { branches: (await this.server.listPrepared()).map((xid) => ({ xid })) };
   }
 
   /**
@@ -168,11 +182,11 @@ export abstract class SqlSession implements Session, RecoverableResource {
    * @throws TransactionError when the server can't be reached in time; the branch then stays as it is.
    */
   async commitPrepared(xid: Xid): Promise<void> {
-    await this.server.endPrepared('commit', this.gidOf(xid.gid));
+    await this.server.endPrepared('commit', this.xidOf(xid.gid));
   }
 
   /** Rolls a prepared branch of this session back; as {@link commitPrepared} in all else. */
   async rollbackPrepared(xid: Xid): Promise<void> {
-    await this.server.endPrepared('rollback', this.gidOf(xid.gid));
+    await this.server.endPrepared('rollback', this.xidOf(xid.gid));
   }
 }

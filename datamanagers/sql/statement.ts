@@ -1,5 +1,6 @@
 /** What can be told of a statement from its text, without parsing it whole. */
 
+import { type Lexicon, eachStatement, endOfLine, firstWord, isSpace, isWord, remembering, wordAt } from './scan.ts';
 import { type Effect, effectOf } from './state.ts';
 
 /** Skips white space and comments; returns where the next token begins. */
@@ -7,10 +8,9 @@ function skipBlank(text: string, from: number): number {
   let at = from;
   for (;;) {
     const char = text.charCodeAt(at);
-    if (char === 32 || (char >= 9 && char <= 13)) at++;
-    else if (char === 45 && text.charCodeAt(at + 1) === 45) {
-      while (at < text.length && text.charCodeAt(at) !== 10 && text.charCodeAt(at) !== 13) at++;
-    } else if (char === 47 && text.charCodeAt(at + 1) === 42) at = skipComment(text, at);
+    if (isSpace(char)) at++;
+    else if (char === 45 && text.charCodeAt(at + 1) === 45) at = endOfLine(text, at);
+    else if (char === 47 && text.charCodeAt(at + 1) === 42) at = skipComment(text, at);
     else return at;
   }
 }
@@ -29,25 +29,6 @@ function skipComment(text: string, from: number): number {
     }
   }
   return text.length;
-}
-
-function isWord(char: number): boolean {
-  return (
-    (char >= 97 && char <= 122) || (char >= 65 && char <= 90) || char === 95 || (char >= 48 && char <= 57) || char > 127
-  );
-}
-
-function wordAt(text: string, from: number): string {
-  let end = from;
-  while (end < text.length && isWord(text.charCodeAt(end))) end++;
-  return text.slice(from, end).toLowerCase();
-}
-
-/** The first word of a statement in lower case, behind white space, comments and opening brackets. */
-export function leadingKeyword(text: string, from = 0): string {
-  let at = skipBlank(text, from);
-  while (text.charCodeAt(at) === 40) at = skipBlank(text, at + 1);
-  return wordAt(text, at);
 }
 
 /** Where the quoted piece that begins at `from` ends; `from` itself where none begins there. */
@@ -73,42 +54,12 @@ function skipQuoted(text: string, from: number): number {
   return from;
 }
 
-/** Calls `visit` with the place where each statement of a text begins; stops where it returns true. */
-function eachStatement(text: string, visit: (from: number) => boolean): void {
-  let at = skipBlank(text, 0);
-  while (at < text.length) {
-    if (text[at] !== ';') {
-      if (visit(at)) return;
-      at = endOfStatement(text, at);
-    }
-    at = skipBlank(text, at + 1);
-  }
-}
+/** PostgreSQL's lexical rules. */
+export const lexicon: Lexicon = { skipBlank, skipQuoted };
 
-function endOfStatement(text: string, from: number): number {
-  let depth = 0;
-  let previous = '';
-  for (let at = from; at < text.length;) {
-    const blank = skipBlank(text, at);
-    const quoted = blank > at ? blank : skipQuoted(text, at);
-    if (quoted > at) {
-      at = quoted;
-      continue;
-    }
-    if (isWord(text.charCodeAt(at))) {
-      const word = wordAt(text, at);
-      // The body of a routine in standard SQL has semicolons of its own: BEGIN ATOMIC … END.
-      if (word === 'atomic' && previous === 'begin') depth++;
-      else if (depth > 0 && word === 'case') depth++;
-      else if (depth > 0 && word === 'end') depth--;
-      previous = word;
-      at += word.length;
-      continue;
-    }
-    if (text[at] === ';' && depth === 0) return at;
-    at++;
-  }
-  return text.length;
+/** The first word of a statement in lower case, behind white space, comments and opening brackets. */
+export function leadingKeyword(text: string, from = 0): string {
+  return firstWord(lexicon, text, from);
 }
 
 /** Whether a text may hold more than one statement: a semicolon that isn't its last character. Errs on the safe side. */
@@ -126,7 +77,7 @@ const CONTROL = /\b(?:begin|start|commit|end|rollback|abort|prepare)\b/i;
 export function transactionControl(text: string): string | undefined {
   if (!CONTROL.test(text)) return undefined;
   let found: string | undefined;
-  eachStatement(text, (from) => {
+  eachStatement(lexicon, text, (from) => {
     const word = wordAt(text, from);
     const next = wordAt(text, skipBlank(text, from + word.length));
     if (word === 'begin' || word === 'commit' || word === 'end' || word === 'abort') found = word.toUpperCase();
@@ -162,28 +113,18 @@ export interface Statement {
 }
 
 const NOTIFIES = /\bpg_notify\s*\(/i;
-const known = new Map<string, Statement>();
-const MOST_KNOWN = 1_000;
-const LONGEST_KNOWN = 10_000;
+
+const lookedAt = remembering((text): Statement => ({
+  control: transactionControl(text),
+  effect: effectOf(leadingKeyword(text)),
+  notifies: NOTIFIES.test(text),
+  maybeSeveral: maybeSeveral(text),
+  uses: 0,
+}));
 
 /** Looks at a text, once for those that come again. */
 export function statementOf(text: string): Statement {
-  let statement = known.get(text);
-  if (statement !== undefined) {
-    statement.uses++;
-    return statement;
-  }
-  statement = {
-    control: transactionControl(text),
-    effect: effectOf(leadingKeyword(text)),
-    notifies: NOTIFIES.test(text),
-    maybeSeveral: maybeSeveral(text),
-    uses: 1,
-  };
-  // Texts with values in them never come again: the oldest goes, and long ones aren't kept.
-  if (text.length <= LONGEST_KNOWN) {
-    if (known.size >= MOST_KNOWN) known.delete(known.keys().next().value!);
-    known.set(text, statement);
-  }
+  const statement = lookedAt(text);
+  statement.uses++;
   return statement;
 }

@@ -3,14 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { platform } from 'node:os';
 import { delimiter, dirname, join, relative } from 'node:path';
+import { serverEnvironment, type User } from './processes.ts';
+import { ServerUnavailable } from './unavailable.ts';
 
 /** No PostgreSQL is to be had here; the message says how to get it. */
-export class PostgresUnavailable extends Error {
+export class PostgresUnavailable extends ServerUnavailable {
   override readonly name = 'PostgresUnavailable';
 }
-
-/** Whom the server runs as. */
-export type User = { readonly uid: number; readonly gid: number };
 
 /** PostgreSQL refuses to run as root, so root runs it as the user postgres, or else as nobody. */
 export function unprivilegedUser(): User | undefined {
@@ -62,17 +61,11 @@ export function runTool(
   const result = spawnSync(join(binaries, 'bin', executable(name)), flags, {
     ...user,
     cwd: folder,
-    env: environment(),
+    env: serverEnvironment(),
     encoding: 'utf8',
   });
   if (result.error !== undefined) throw new Error(`${name} must run`, { cause: result.error });
   if (result.status !== 0) throw new Error(`${name} must succeed, but it said: ${result.stderr}${result.stdout}`);
-}
-
-/** What the programs see of the environment: none of the PG* variables, which would override the flags. */
-export function environment(): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(PG|LC_|LANG|NODE_)/.test(name));
-  return { ...Object.fromEntries(kept), LC_ALL: 'C' };
 }
 
 export function executable(name: string): string {

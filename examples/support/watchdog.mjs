@@ -1,7 +1,9 @@
 // Outlives the process that started it, whatever ends that one (SIGKILL too), and then stops the server and removes its
 // folder. Plain JavaScript, so that it starts without a loader.
 //
-//   node watchdog.mjs FOLDER
+//   node watchdog.mjs FOLDER [PIDFILE]
+//
+// A server that has a pid file, named as seen from the folder, is asked to end; any other is killed at once.
 //
 // Standard input says a line for each start of the server, with its process id, 0 when it has ended, and `end` or the
 // end of input when it is time.
@@ -10,7 +12,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const folder = process.argv[2];
+const [folder, pidFileName = ''] = process.argv.slice(2);
 let pid = 0;
 
 // The end of standard input means that the owner is gone or has stopped; signals to a process group must not end this.
@@ -24,12 +26,7 @@ try {
   // A broken pipe says the same as its end.
 }
 
-// PostgreSQL removes postmaster.pid last of all, which can be seen even while its owner has not reaped it.
-const pidFile = join(folder, 'data', 'postmaster.pid');
-if (pid > 0 && signal('SIGQUIT')) {
-  for (let waitedMs = 0; existsSync(pidFile) && waitedMs < 5000; waitedMs += 10) await sleep(10);
-  if (existsSync(pidFile)) signal('SIGKILL');
-}
+if (pid > 0) await stopServer();
 for (let attempt = 0; existsSync(folder) && attempt < 50; attempt++) {
   try {
     rmSync(folder, { recursive: true, force: true });
@@ -41,9 +38,22 @@ for (let attempt = 0; existsSync(folder) && attempt < 50; attempt++) {
 
 process.exit();
 
-function signal(name) {
+async function stopServer() {
+  if (pidFileName === '') {
+    // The server leads its group, and what it started is in there too.
+    if (!signal('SIGKILL', -pid)) signal('SIGKILL', pid);
+    return;
+  }
+  // PostgreSQL removes postmaster.pid last of all, which can be seen even while its owner has not reaped it.
+  const pidFile = join(folder, pidFileName);
+  if (!signal('SIGQUIT', pid)) return;
+  for (let waitedMs = 0; existsSync(pidFile) && waitedMs < 5000; waitedMs += 10) await sleep(10);
+  if (existsSync(pidFile)) signal('SIGKILL', pid);
+}
+
+function signal(name, target) {
   try {
-    return process.kill(pid, name);
+    return process.kill(target, name);
   } catch {
     return false;
   }

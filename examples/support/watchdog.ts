@@ -15,9 +15,13 @@ export type Watchdog = {
 const finishTimeoutMs = 10_000;
 const open = new Set<() => void>();
 
-export function startWatchdog(folder: string): Watchdog {
+/**
+ * Starts the watchdog of a folder. A server with a `pidFile` there is asked to end (SIGQUIT) and has until that file is
+ * gone; any other is killed, with the processes of its group.
+ */
+export function startWatchdog(folder: string, pidFile = ''): Watchdog {
   const { NODE_OPTIONS: _options, ...env } = process.env;
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'watchdog.mjs'), folder], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'watchdog.mjs'), folder, pidFile], {
     // In a session of its own, which neither Ctrl-C nor the end of the terminal reaches.
     detached: true,
     env,

@@ -1,12 +1,11 @@
 // What must hold afterwards, asked of the databases over connections that know nothing of this library.
 import type pg from 'pg';
-import { number } from './terminal.ts';
+import type { Finding } from '../support/findings.ts';
+import { number } from '../support/terminal.ts';
 import { accounts, openingBalance } from './tables.ts';
 
 /** The databases, over plain connections. */
 export type Databases = { readonly bank: pg.Pool; readonly audit: pg.Pool };
-
-export type Finding = { readonly holds: boolean; readonly what: string; readonly seen: string };
 
 export async function checkInvariants({ bank, audit }: Databases, committed: number): Promise<Finding[]> {
   const money = accounts * openingBalance;

@@ -1,6 +1,6 @@
 // npm start: transfers over two real databases while things go wrong, and a look at what is left afterwards.
 import { startEmbeddedPostgres } from '../support/postgres.ts';
-import { heading, paint, say } from './terminal.ts';
+import { heading, paint, say } from '../support/terminal.ts';
 
 process.once('exit', (code) => {
   if (code === 130) say('\ninterrupted: PostgreSQL is stopped and its folder removed');

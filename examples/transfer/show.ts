@@ -1,11 +1,13 @@
 // The show: many transfers at once, some of which fail on purpose; then the count, and what is left in the databases.
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { TransactionError, transaction } from 'unanimous';
-import { type Databases, type Finding, checkInvariants } from './invariants.ts';
+import { transaction } from 'unanimous';
+import { type Finding, describe, indent, showFindings } from '../support/findings.ts';
+import { Progress, heading, number, paint, say, table } from '../support/terminal.ts';
+import { killAndRecover } from './crash.ts';
+import { type Databases, checkInvariants } from './invariants.ts';
 import { cross, isIntended, killBeforeVote, killInTheMiddle, ordinary, overdraw, swallow } from './mishaps.ts';
 import { accounts, createTables, openingBalance } from './tables.ts';
-import { Progress, heading, number, paint, say, table } from './terminal.ts';
 import { close } from './transfer.ts';
 
 const transfers = 400;
@@ -54,11 +56,16 @@ class Tally {
 export async function show(): Promise<boolean> {
   const databases = { bank: plainPool('BANK_URL'), audit: plainPool('AUDIT_URL') };
   try {
-    const { tally, seconds, findings } = await transferAll(databases).finally(close);
+    const { tally, seconds, findings } = await transferAll(databases);
     showErrors(tally);
     await showSummary(tally, seconds, databases.bank);
-    return showFindings(findings);
+    const verdict = 'Every transfer is in both databases or in neither.';
+    const isSound = showFindings(findings, verdict);
+    const recovered = await killAndRecover(databases, tally.committed);
+    return showFindings(recovered, verdict) && isSound;
   } finally {
+    await close();
+    await untilAlone(databases.bank);
     await Promise.all([databases.bank.end(), databases.audit.end()]);
   }
 }
@@ -89,7 +96,7 @@ async function transferAll(databases: Databases): Promise<{ tally: Tally; second
 
 /** A connection that knows nothing of transactions here. */
 function plainPool(variable: string): pg.Pool {
-  const pool = new pg.Pool({ connectionString: process.env[variable], max: 1 });
+  const pool = new pg.Pool({ connectionString: process.env[variable], max: 1, application_name: 'looking on' });
   // end() doesn't wait until the server has taken leave, and the server is stopped right after it.
   pool.on('error', () => undefined);
   return pool;
@@ -159,35 +166,6 @@ function showErrors(tally: Tally): void {
   }
 }
 
-/** An error on a line: its class, its code, its message, and those that led to it. */
-function describe(error: Error): string {
-  const code = (error as { code?: unknown }).code;
-  const isCoded = error instanceof TransactionError || 'severity' in error;
-  const cause = error.cause instanceof Error ? `\ncause: ${describe(error.cause)}` : '';
-  return `${error.name}${isCoded ? ` ${String(code)}` : ''}: ${error.message}${cause}`;
-}
-
-function indent(text: string): string {
-  return wrap(text, Math.max(60, Math.min(process.stdout.columns || 100, 120)) - 6)
-    .map((line) => `    ${line}`)
-    .join('\n');
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const paragraph of text.split('\n')) {
-    let line = '';
-    for (const word of paragraph.split(' ')) {
-      if (line !== '' && line.length + 1 + word.length > width) {
-        lines.push(line);
-        line = `  ${word}`;
-      } else line = line === '' ? word : `${line} ${word}`;
-    }
-    lines.push(line);
-  }
-  return lines;
-}
-
 async function showSummary(tally: Tally, seconds: number, administrator: pg.Pool): Promise<void> {
   heading('Summary');
   table([
@@ -202,34 +180,21 @@ async function showSummary(tally: Tally, seconds: number, administrator: pg.Pool
   ]);
 }
 
-/** A server's process reports its deadlocks when it ends, so this waits for that, but not for long. */
-async function deadlocks(administrator: pg.Pool): Promise<number> {
-  for (const end = performance.now() + 1_000; performance.now() < end;) {
+/** Waits until the application's connections have ended at the server too, but not for long. */
+async function untilAlone(administrator: pg.Pool): Promise<void> {
+  for (const end = performance.now() + 1_000; performance.now() < end; await sleep(10)) {
     const { rowCount } = await administrator.query(
-      "select from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() and datname = 'bank'",
+      "select from pg_stat_activity where backend_type = 'client backend' and application_name <> 'looking on'",
     );
     if (rowCount === 0) break;
-    await sleep(10);
   }
+}
+
+/** A server's process reports its deadlocks when it has been idle for a second. */
+async function deadlocks(administrator: pg.Pool): Promise<number> {
+  await sleep(1_000);
   const { rows } = await administrator.query<{ deadlocks: number }>(
     "select deadlocks::int from pg_stat_database where datname = 'bank'",
   );
   return rows[0]!.deadlocks;
-}
-
-function showFindings(findings: readonly Finding[]): boolean {
-  heading('What is left in the databases');
-  const width = Math.max(...findings.map(({ what }) => what.length));
-  for (const { holds, what, seen } of findings) {
-    const mark = holds ? paint('green', '✓ holds ') : paint('red', '✗ BROKEN');
-    say(`  ${mark}  ${what.padEnd(width)}  ${paint('dim', seen)}`);
-  }
-  const isSound = findings.every(({ holds }) => holds);
-  say();
-  say(
-    isSound
-      ? paint('green', 'Every transfer is in both databases or in neither.')
-      : paint('red', 'An invariant is broken.'),
-  );
-  return isSound;
 }

@@ -1,7 +1,7 @@
 // A transfer over two databases: the accounts are in one, the auditors' journal is in the other.
 import pg from 'pg';
 import { register, transaction } from 'unanimous';
-import { PgSession } from 'unanimous/pg';
+import { PgDecisionLog, PgSession } from 'unanimous/pg';
 
 const { BANK_URL, AUDIT_URL } = process.env;
 const bankPool = new pg.Pool({ connectionString: BANK_URL, max: 20 });
@@ -12,6 +12,10 @@ for (const pool of [bankPool, auditPool]) pool.on('error', (error) => console.er
 // A session for each database, made once. It takes a connection of its pool when a transaction first uses it.
 export const bank = register(new PgSession(bankPool, { name: 'bank' }));
 export const audit = register(new PgSession(auditPool, { name: 'audit' }));
+
+// Before the first of several databases commits it is written down, in tables of the bank's own, that all will: so whatever crashes in
+// between, another process finishes it.
+transaction.configure({ decisionLog: new PgDecisionLog(bank) });
 
 export class InsufficientFunds extends Error {
   override readonly name = 'InsufficientFunds';
@@ -30,7 +34,7 @@ export async function transfer(from: number, to: number, amount: number): Promis
   });
 }
 
-/** Waits for the transactions that are open, then closes the connections. */
+/** Waits for the transactions that are open, stops recovery, then closes the connections. */
 export async function close(): Promise<void> {
   await transaction.close();
   await Promise.all([bankPool.end(), auditPool.end()]);

@@ -640,3 +640,32 @@ test('pitfall 11: what a sibling began in the same context() is its own, before 
     await Promise.all([begun, seen]);
   });
 });
+
+test('a query that is only sent once it is awaited, as those of many libraries, belongs to where it was returned from', async () => {
+  const coordinator = new TransactionCoordinator();
+  const query = (): Promise<string | undefined> => {
+    const lazy: PromiseLike<string | undefined> = {
+      // eslint-disable-next-line unicorn/no-thenable
+      then: (resolved, rejected) => Promise.resolve(coordinator.current?.description).then(resolved, rejected),
+    };
+    return lazy as Promise<string | undefined>;
+  };
+  await coordinator.run(
+    async () => {
+      assert.is(await coordinator.run(query), 'outer');
+      assert.is(await coordinator.run(query, { propagation: 'requires-new', note: 'inner' }), 'inner');
+      assert.is(await coordinator.run(query, { propagation: 'not-supported' }), undefined);
+      assert.is(await coordinator.suspend(query), undefined);
+      assert.is(await coordinator.detached(query)(), undefined);
+      assert.is(await coordinator.context(query), undefined);
+      // Outside of the nested run nothing may be enlisted while it is open.
+      const enlisted = (): Promise<string> =>
+        ({
+          // eslint-disable-next-line unicorn/no-thenable
+          then: (resolved: (description: string) => void) => resolved(coordinator.enlist().description),
+        }) as unknown as Promise<string>;
+      assert.is(await coordinator.run(enlisted, { propagation: 'nested' }), 'outer');
+    },
+    { note: 'outer' },
+  );
+});

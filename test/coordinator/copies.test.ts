@@ -12,7 +12,9 @@ const test = suite('copies');
 
 const folder = mkdtempSync(join(tmpdir(), 'unanimous-copy-'));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
-cpSync(new URL('../../coordinator', import.meta.url), join(folder, 'coordinator'), { recursive: true });
+for (const part of ['coordinator', 'datamanagers']) {
+  cpSync(new URL(`../../${part}`, import.meta.url), join(folder, part), { recursive: true });
+}
 writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
 const second = (await import(pathToFileURL(join(folder, 'coordinator', 'index.ts')).href)) as typeof first;
 

@@ -1,5 +1,12 @@
 // Protects what is known of a transaction: its data, notes, user and extension, and which errors it says to be retryable.
-import { TransactionManager, TransientError, type Transaction } from 'unanimous';
+import {
+  CommitOutcomeUnknownError,
+  HeuristicError,
+  InDoubtError,
+  TransactionManager,
+  TransientError,
+  type Transaction,
+} from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
 import { recording, thrownBy, turns } from './recording.ts';
 
@@ -185,4 +192,19 @@ test('an error is retryable when one of its causes is, and a ring of causes ends
   assert.is(txn.isRetryableError(ring), false);
   txn.join(recording([], 'a', { shouldRetry: ({ message }) => message === 'inner' }));
   assert.is(txn.isRetryableError(new Error('outer', { cause: new Error('inner') })), true);
+});
+
+test('where something may have been committed nothing is retryable, whatever caused it and whoever says so', async () => {
+  const txn = await begin();
+  txn.join(recording([], 'a', { shouldRetry: () => true }));
+  const cause = new TransientError('again');
+  const final = [
+    new CommitOutcomeUnknownError('lost', { cause }),
+    new InDoubtError('in doubt', { cause, finished: [], unfinished: [] }),
+    new HeuristicError('partly applied', { cause }),
+  ];
+  for (const error of final) {
+    assert.is(txn.isRetryableError(error), false);
+    assert.is(txn.isRetryableError(new Error('outer', { cause: error })), false);
+  }
 });

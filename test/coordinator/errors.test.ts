@@ -29,11 +29,14 @@ const CODES: Record<string, string> = {
   HeuristicError: 'ERR_TXN_HEURISTIC',
   TooManyLastResourcesError: 'ERR_TXN_TOO_MANY_LAST_RESOURCES',
   ConfigurationError: 'ERR_TXN_CONFIGURATION',
+  DecisionFailedError: 'ERR_TXN_DECISION_FAILED',
+  FencedError: 'ERR_TXN_FENCED',
 };
 
 const PARENTS: Record<string, string> = {
   TransactionTimeoutError: 'DoomedTransaction',
   TransactionClosed: 'NoTransaction',
+  FencedError: 'DecisionFailedError',
 };
 
 type AnyError = new (message: string, details: object) => api.TransactionError;
@@ -67,8 +70,9 @@ for (const [name, code] of Object.entries(CODES)) {
     assert.match(error.stack!, `${name}: a message`);
     const parent = PARENTS[name] ?? 'TransactionError';
     if (name !== 'TransactionError') assert.is(Object.getPrototypeOf(Class).name, parent);
-    assert.is(isTransient(error), name === 'TransientError');
-    assert.is(mayHaveCommitted(error), ['CommitOutcomeUnknownError', 'InDoubtError'].includes(name));
+    assert.is(isTransient(error), name === 'TransientError' || name === 'FencedError');
+    const unsettled = ['CommitOutcomeUnknownError', 'InDoubtError', 'HeuristicError'];
+    assert.is(mayHaveCommitted(error), unsettled.includes(name));
   });
 }
 
@@ -267,4 +271,13 @@ test('wrong options of a coordinator are refused, and change nothing', async () 
     assert.match(error.message, `${call}() takes a function, not 'fn'`);
   }
   await assert.rejects(coordinator.run('fn' as never), api.ConfigurationError);
+});
+
+test('a library that copies an error’s own properties into one of its own keeps the code', () => {
+  const error = new api.TransactionClosed('over', { resource: 'bank' });
+  const copy: Record<string, unknown> = {};
+  for (const key of Object.getOwnPropertyNames(error)) copy[key] = error[key as never];
+  assert.is(copy['code'], 'ERR_TXN_CLOSED');
+  assert.is(copy['resource'], 'bank');
+  assert.not.ok(Object.keys(error).includes('code'), 'and it is printed once');
 });

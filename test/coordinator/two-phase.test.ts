@@ -4,12 +4,13 @@ import {
   CommitOutcomeUnknownError,
   type CommitWay,
   InDoubtError,
+  type RecoverableResource,
   TooManyLastResourcesError,
   type Transaction,
   TransactionManager,
 } from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
-import { type Recipe, each, recording, suppressedBy, wholeCommit } from './recording.ts';
+import { type Recipe, each, gate, recording, suppressedBy, wholeCommit } from './recording.ts';
 
 const test = suite('two-phase');
 
@@ -223,16 +224,101 @@ test('a lost reply where nothing is held is thrown as it is, and the transaction
   assert.is(manager.current, undefined);
 });
 
+const named = (name: string): RecoverableResource => ({
+  name,
+  listPrepared: () => Promise.resolve([]),
+  commitPrepared: () => Promise.resolve(),
+  rollbackPrepared: () => Promise.resolve(),
+});
+
 test('a resource is named by its recoverable resource, else by its sort key', async () => {
   const txn = await new TransactionManager().begin();
-  const recoverable = {
-    name: 'bank',
-    listPrepared: () => Promise.resolve([]),
-    commitPrepared: () => Promise.resolve(),
-    rollbackPrepared: () => Promise.resolve(),
-  };
-  txn.join({ ...recording([], 'a', { fails: { tpcFinish: new Error('no') } }), recoverable });
+  txn.join({ ...recording([], 'a', { fails: { tpcFinish: new Error('no') } }), recoverable: named('bank') });
   txn.join(recording([], 'b'));
   const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal([error.unfinished, error.finished, error.resource], [['bank'], ['b'], 'bank']);
+});
+
+/** Joins recoverable `b`, `c` and `d`, and `a` and `e`, which aren't. */
+async function joinedAround(log: string[], recipes: Record<string, Recipe>): Promise<Transaction> {
+  const txn = await new TransactionManager({ allowUnsafeCommit: true }).begin();
+  for (const name of ['e', 'd', 'c', 'b', 'a']) {
+    const manager = recording(log, name, { changed: true, async: true, ...recipes[name] });
+    txn.join('bcd'.includes(name) ? { ...manager, recoverable: named(name) } : manager);
+  }
+  return txn;
+}
+
+test('recoverable resources that follow each other commit, vote and finish at once; the others keep their strict order', async () => {
+  for (const step of ['commit', 'tpcVote', 'tpcFinish'] as const) {
+    const log: string[] = [];
+    const slow = gate();
+    const txn = await joinedAround(log, { b: { waits: { [step]: slow.promise } } });
+    const committed = txn.commit();
+    await assert.eventually(() => log.includes(`d.${step}`));
+    assert.not(log.includes(`e.${step}`), 'what comes behind them waits for all');
+    slow.open();
+    await committed;
+    assert.equal(
+      log.filter((call) => call.endsWith(step)),
+      each(step, 'a', 'b', 'c', 'd', 'e'),
+    );
+  }
+});
+
+test('of those that vote at once, the ones that said yes are not told to abort; all get tpcAbort, and the errors hang on the first', async () => {
+  const log: string[] = [];
+  const [first, second] = [new Error('c says no'), new Error('d says no')];
+  const txn = await joinedAround(log, { c: { fails: { tpcVote: first } }, d: { fails: { tpcVote: second } } });
+  assert.is(await assert.rejects(txn.commit()), first);
+  assert.equal(suppressedBy(first), [second]);
+  assert.equal(log.slice(10), [
+    ...each('tpcVote', 'a', 'b', 'c', 'd'),
+    ...each('abort', 'c', 'd', 'e'),
+    ...each('tpcAbort', 'a', 'b', 'c', 'd', 'e'),
+  ]);
+});
+
+test('of those that finish at once, one that fails keeps none from it', async () => {
+  const log: string[] = [];
+  const [first, second] = [new Error('b fails'), new Error('d fails')];
+  const txn = await joinedAround(log, { b: { fails: { tpcFinish: first } }, d: { fails: { tpcFinish: second } } });
+  const error = await assert.rejects(txn.commit(), InDoubtError);
+  assert.equal(
+    [error.unfinished, error.finished],
+    [
+      ['b', 'd'],
+      ['a', 'c', 'e'],
+    ],
+  );
+  assert.is(error.cause, first);
+  assert.equal(suppressedBy(error), [second]);
+});
+
+test('the one that decides by its vote is asked when all others have answered, recoverable or not', async () => {
+  const log: string[] = [];
+  const slow = gate();
+  const txn = await joinedAround(log, {
+    b: { lastResource: true },
+    c: { waits: { tpcVote: slow.promise } },
+  });
+  const committed = txn.commit();
+  await assert.eventually(() => log.includes('d.tpcVote'));
+  assert.not(log.includes('b.tpcVote'));
+  slow.open();
+  await committed;
+  assert.is(
+    log.findLast((call) => call.endsWith('tpcVote')),
+    'b.tpcVote',
+  );
+});
+
+test('a read-only vote among those that vote at once is released', async () => {
+  const log: string[] = [];
+  const txn = await joinedAround(log, { c: { vote: 'read-only' } });
+  await txn.commit();
+  assert.equal(
+    log.filter((call) => call.endsWith('tpcFinish')),
+    each('tpcFinish', 'a', 'b', 'd', 'e'),
+  );
 });

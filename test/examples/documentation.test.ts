@@ -12,9 +12,12 @@ const readme = read('README.md');
 const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
 const pages = ['README.md', 'CHANGES.md', ...docs.map((name) => `docs/${name}`)];
 
-test('the README shows examples/transfer/transfer.ts as it is', () => {
-  assert.ok(readme.includes(`\`\`\`ts\n${read('examples/transfer/transfer.ts')}\`\`\`\n`));
-});
+for (const example of ['transfer', 'order']) {
+  const path = `examples/${example}/${example}.ts`;
+  test(`the README shows ${path} as it is`, () => {
+    assert.ok(readme.includes(`\`\`\`ts\n${read(path)}\`\`\`\n`));
+  });
+}
 
 test('the README names both commands exactly', () => {
   assert.ok(readme.includes('\nnpm ci && npm start\n'));

@@ -1,6 +1,7 @@
 // Finds the examples in a Markdown file: each ```ts block, what a comment before it asks for, and what it must print.
 //
 //   <!-- example: setup=accounts -->    runs test/readme/setups/accounts.sql on both databases first
+//   <!-- example: setup=smtp -->        starts test/readme/setups/smtp.ts; redis, test/readme/setups/redis.ts
 //   <!-- example: types-only -->        is type-checked, but not run
 
 /** An example of a Markdown file. */

@@ -1,5 +1,5 @@
 // What a PgSession takes and returns, beside pg's own types; `npm run types` checks it, and nothing runs it.
-import type pg from 'pg';
+import pg from 'pg';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type QueryStream from 'pg-query-stream';
 import { register, transaction, type Session } from 'unanimous';
@@ -55,6 +55,15 @@ void session.query(7);
 // @ts-expect-error a configuration has a text
 void session.query({ values: [1] });
 
+// A library is given the very type of the pool, or of the module.
+const ofPg = new PgSession(pool);
+same<ReturnType<typeof ofPg.pool>, pg.Pool>(true);
+same<ReturnType<typeof session.pool>, PgPool>(true);
+const module: typeof pg = ofPg.driver(pg);
+// @ts-expect-error a module has clients and pools
+void ofPg.driver({ Client: pg.Client });
+const general: PgSession = ofPg;
+
 // What it returns goes where a result of pg goes, in what they share.
 declare const theirs: QueryResult<Account & QueryResultRow>;
 const ours: PgResult<Account> = theirs;
@@ -70,4 +79,4 @@ const balance: number | undefined = await transaction.run(
 // @ts-expect-error there is no such isolation
 void transaction.run(() => undefined, { isolation: 'snapshot' });
 
-void [anySession, typed, anything, ours, shared, back, balance];
+void [anySession, module, general, typed, anything, ours, shared, back, balance];

@@ -103,11 +103,12 @@ test('flushes to disk: 1 for one database, 4 for two in two phases, none for rea
     const { rows } = await a.admin.query(count);
     return rows[0].n;
   };
+  // Rounded: now and then the server's own WAL writer flushes first, and one flush of the twenty is saved.
   const per = async (work: () => Promise<unknown>): Promise<number> => {
     const times = 20;
     const before = await flushes();
     for (let i = 0; i < times; i++) await transaction.run(work, { attempts: 1 }).catch(() => undefined);
-    return ((await flushes()) - before) / times;
+    return Math.round(((await flushes()) - before) / times);
   };
   assert.is(await per(() => write(a)), 1);
   assert.is(await per(() => read(a)), 0);

@@ -3,8 +3,10 @@
 import pg from 'pg';
 import { register, type RegisterOptions } from 'unanimous';
 import { PgSession, type PgSessionOptions } from 'unanimous/pg';
-import { tcpProxy, type Link, type TcpProxy } from '../../support/proxy.ts';
+import { tcpProxy, type TcpProxy } from '../../support/proxy.ts';
 import { assert } from '../../support/suite.ts';
+
+export { Gate, onText, outcomes, says } from '../sql/helpers.ts';
 
 export type DatabaseOptions = PgSessionOptions & {
   readonly pool?: pg.PoolConfig;
@@ -18,7 +20,7 @@ type Server = { readonly port: number; database(name?: string): Promise<string> 
 export class Database {
   readonly url: string;
   readonly pool: pg.Pool;
-  readonly session: PgSession;
+  readonly session: PgSession<pg.Pool>;
   /** Sees the database without the session, the pool and the proxy. */
   readonly admin: pg.Pool;
   readonly proxy: TcpProxy;
@@ -43,7 +45,10 @@ export class Database {
   }
 
   /** Another session over a pool of its own, without the proxy. */
-  another({ pool, register: registration, ...session }: DatabaseOptions = {}): { pool: pg.Pool; session: PgSession } {
+  another({ pool, register: registration, ...session }: DatabaseOptions = {}): {
+    pool: pg.Pool;
+    session: PgSession<pg.Pool>;
+  } {
     const own = new pg.Pool({ connectionString: this.url, ...pool });
     this.#others.push(own);
     return { pool: own, session: register(new PgSession(own, session), registration) };
@@ -122,35 +127,4 @@ export class Database {
     await Promise.all([this.pool, this.admin, ...this.#others].map((pool) => pool.end()));
     await this.proxy.close();
   }
-}
-
-/** Calls `act` for the first piece of data from the client that holds `text`; what `act` answers decides whether it passes. */
-export function onText(proxy: TcpProxy, text: string, act: (link: Link, data: Buffer) => void | boolean): void {
-  proxy.onClientData = (data, link) => {
-    if (!data.toString('latin1').toLowerCase().includes(text.toLowerCase())) return undefined;
-    proxy.onClientData = undefined;
-    return act(link, data);
-  };
-}
-
-/** Waits for a moment that a test decides on. */
-export class Gate {
-  readonly opened: Promise<void>;
-  open!: () => void;
-  constructor() {
-    this.opened = new Promise((resolve) => {
-      this.open = resolve;
-    });
-  }
-}
-
-/** Resolves with the errors of the promises that rejected, in order; undefined where one didn't. */
-export async function outcomes(...promises: Promise<unknown>[]): Promise<(Error | undefined)[]> {
-  const settled = await Promise.allSettled(promises);
-  return settled.map((each) => (each.status === 'rejected' ? (each.reason as Error) : undefined));
-}
-
-/** Accepts an error whose message matches. */
-export function says(pattern: RegExp): (error: unknown) => boolean {
-  return (error) => error instanceof Error && pattern.test(error.message);
 }

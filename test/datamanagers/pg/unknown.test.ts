@@ -6,6 +6,7 @@ import {
   transaction,
   type DataManager,
   type Transaction,
+  TransientError,
 } from 'unanimous';
 import { postgres } from '../../support/servers.ts';
 import type { Link } from '../../support/proxy.ts';
@@ -297,12 +298,43 @@ test('somebody rolled the prepared branch back by hand: the error says so (heuri
       what,
     );
     assert.instance(error.cause, HeuristicError, what);
+    const { xid, resource } = error.cause as HeuristicError;
+    assert.equal([xid, resource], [error.xid, 'second']);
     assert.match(error.message, /rolled back by somebody else/);
     assert.equal(error.unfinished, ['second']);
     assert.equal(await db.ids(), [1, 2, 3]);
     assert.equal(await other.ids(), [1, 2]);
     await db.reset();
   }
+});
+
+test('somebody committed the prepared branch by hand, and it is decided to roll back: that hangs on the error, and is not tried again', async () => {
+  let attempts = 0;
+  const error = await assert.rejects(
+    transaction.run(async (txn) => {
+      attempts++;
+      await onBoth(txn);
+      const no = betweenPhases(() => Promise.resolve());
+      const tpcVote = async (): Promise<never> => {
+        for (const gid of await other.prepared()) await other.admin.query(`commit prepared '${gid}'`);
+        throw new TransientError('no');
+      };
+      txn.join({ ...no, sortKey: '~~', tpcVote });
+    }),
+    TransientError,
+  );
+  assert.is(attempts, 1);
+  const [suppressed] = error.suppressed!;
+  assert.instance(suppressed, HeuristicError);
+  assert.match((suppressed as Error).message, /was decided to roll back; it was committed by somebody else/);
+  assert.equal(
+    [await db.ids(), await other.ids()],
+    [
+      [1, 2],
+      [1, 2, 3],
+    ],
+  );
+  await other.reset();
 });
 
 test('somebody committed the prepared branch by hand: that is what was decided, and no error', async () => {

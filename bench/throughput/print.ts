@@ -1,14 +1,12 @@
-// Table 2 as text.
+// A table of throughput as text.
 import { printTable } from '../text.ts';
-import type { PostgresTable } from './table.ts';
+import type { ThroughputTable } from './table.ts';
 
-const titles = { write: 'SELECT by key, UPDATE by key', read: 'SELECT by key' };
-
-export function printPostgres(tables: readonly PostgresTable[]): void {
-  for (const { workload, clients, rounds, valid, rows } of tables) {
+export function printThroughput(tables: readonly ThroughputTable[]): void {
+  for (const { table, title, baseline, clients, rounds, valid, rows } of tables) {
     console.log(
-      `\nTable 2: one PostgreSQL, ${titles[workload]}, ${clients === 1 ? '1 client' : `${clients} clients`}; ` +
-        `throughput against hand-written pg (median, quartiles of ${rounds} rounds)\n`,
+      `\nTable ${table}: ${title}, ${clients === 1 ? '1 client' : `${clients} clients`}; ` +
+        `throughput against ${baseline} (median, quartiles of ${rounds} rounds)\n`,
     );
     if (!valid) console.log('VOID: the baseline against itself is not 1.00 ± 0.05; the machine was too busy\n');
     printTable(

@@ -1,0 +1,123 @@
+/** `status`: the processes, the resources and their room, and whether anything is in doubt. */
+import type { Command, Context } from '../command.ts';
+import { LEFT, WELL } from '../exit.ts';
+import { saySummary, unreachedJson } from '../print.ts';
+import { type ResourceState, type Survey, survey } from '../survey.ts';
+import { age, count, table, time } from '../table.ts';
+import { exitCodeOf, judge } from '../verdict.ts';
+
+/** A server with less room than this for prepared transactions will soon refuse them. */
+const LEAST_ROOM = 0.1;
+
+export const status: Command = {
+  name: 'status',
+  takesGid: false,
+  takesForce: false,
+  summary: 'the processes that may decide, the resources and their room, and whether anything is in doubt',
+  help: `Shows the decision store, the processes that are registered in it, and for each
+resource how many transactions of this application it has prepared, for how
+long the oldest has been, and how much room its server has for prepared
+transactions (PostgreSQL: max_prepared_transactions). Fit for monitoring: ends
+with 1 where a transaction is in doubt, or where a server has less than a tenth
+of its room left. Changes nothing.`,
+  async run({ deployment, secrets, say }) {
+    const found = await survey(deployment, secrets);
+    const warnings = warningsOf(found);
+    say(`store      ${deployment.logAddress ?? "the configuration's own"}, identity ${found.store}`);
+    say(`app        ${found.app}`);
+    if (deployment.file !== undefined) say(`read from  ${deployment.file}`);
+    say();
+    sayNodes(say, found);
+    say();
+    sayResources(say, found.resources);
+    say();
+    for (const warning of warnings.map(({ text }) => text)) say(warning);
+    saySummary(say, found);
+    const doubtful = found.transactions.filter((each) => judge(each).inDoubt);
+    if (doubtful.length > 0) say('next: npx unanimous list');
+    const exitCode = exitCodeOf(found);
+    const isFull = warnings.some(({ alarms }) => alarms);
+    return {
+      exitCode: exitCode === WELL && isFull ? LEFT : exitCode,
+      json: {
+        app: found.app,
+        store: found.store,
+        address: deployment.logAddress ?? null,
+        nodes: found.nodes.map(({ incarnation, node, startedAt, isExpired }) => ({
+          incarnation,
+          node,
+          startedAt,
+          isExpired,
+        })),
+        resources: found.resources.map(resourceJson),
+        unreachable: unreachedJson(found.resources),
+        transactions: found.transactions.length,
+        inDoubt: doubtful.map(({ gid }) => gid),
+        warnings: warnings.map(({ text }) => text),
+      },
+    };
+  },
+};
+
+function sayNodes(say: Context['say'], { nodes }: Survey): void {
+  if (nodes.length === 0) return say('no process is registered: none is running, or none has begun a transaction');
+  const rows = nodes.map(({ incarnation, node, startedAt, isExpired }) => [
+    node,
+    incarnation,
+    time(startedAt),
+    isExpired ? 'silent since its lease ran out: recovery takes its right to decide away' : 'alive',
+  ]);
+  for (const line of table(['PROCESS', 'INCARNATION', 'SINCE', 'STATE'], rows)) say(line);
+}
+
+function sayResources(say: Context['say'], resources: readonly ResourceState[]): void {
+  const rows = resources.map(({ name, address, failure, prepared, oldestMs, used, limit }) => [
+    name,
+    address ?? "the configuration's own",
+    failure === undefined ? String(prepared) : '?',
+    prepared === 0 ? '-' : age(oldestMs),
+    failure !== undefined
+      ? `can't be asked: ${failure}`
+      : limit === undefined
+        ? 'no limit'
+        : `${used} of ${limit} used`,
+  ]);
+  for (const line of table(['RESOURCE', 'ADDRESS', 'PREPARED', 'OLDEST', 'ROOM AT ITS SERVER'], rows)) say(line);
+}
+
+function warningsOf({ app, store, resources }: Survey): { text: string; alarms: boolean }[] {
+  return resources.flatMap(({ name, used, limit, foreign }) => {
+    const warnings: { text: string; alarms: boolean }[] = [];
+    if (limit === 0) {
+      const text = `${name} can't prepare: max_prepared_transactions is 0 at its server, so it can only take part alone, or with twoPhase: false`;
+      warnings.push({ text, alarms: false });
+    } else if (limit !== undefined && limit - (used ?? 0) < limit * LEAST_ROOM) {
+      const text = `${name} has room for ${count(limit - (used ?? 0), 'more prepared transaction')}: end what is in doubt, or raise max_prepared_transactions`;
+      warnings.push({ text, alarms: true });
+    }
+    const apps = [...new Set(foreign.filter((gid) => gid.split(':')[1] === store).map((gid) => gid.split(':')[0]!))];
+    if (apps.length > 0) {
+      const text = `${name} has something prepared of ${apps.join(', ')}, in the same store, which is not looked at here: this is about the app ${app} (--app ${apps[0]})`;
+      warnings.push({ text, alarms: false });
+    }
+    const others = foreign.filter((gid) => gid.split(':')[1] !== store);
+    if (others.length > 0) {
+      const text = `${name} has ${count(others.length, 'transaction')} of other decision stores prepared, or of processes without one: they are not looked at here`;
+      warnings.push({ text, alarms: false });
+    }
+    return warnings;
+  });
+}
+
+function resourceJson({ name, address, failure, prepared, oldestMs, used, limit, foreign }: ResourceState): object {
+  return {
+    name,
+    address: address ?? null,
+    isReachable: failure === undefined,
+    prepared,
+    oldestMs: oldestMs === undefined ? null : Math.round(oldestMs),
+    used: used ?? null,
+    limit: limit ?? null,
+    foreign,
+  };
+}

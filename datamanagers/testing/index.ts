@@ -1,0 +1,14 @@
+/** `unanimous/testing`: the conformance suite of data managers, and data managers that record and fail. For any test runner. */
+export { dataManagerConformance } from './conformance.ts';
+export type {
+  Capabilities,
+  ConformanceCheck,
+  ConformanceSubject,
+  FailingPhase,
+  Failure,
+  RecoverySubject,
+} from './subject.ts';
+export { ConformanceError, type ContractRule } from './rules.ts';
+export { FaultyDataManager, faulty, type Fault } from './faulty.ts';
+export { RecordingDataManager, recording, type RecordingOptions } from './recording.ts';
+export type { DataManagerPhase } from './intercept.ts';

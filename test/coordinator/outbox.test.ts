@@ -1,0 +1,209 @@
+// Protects the outbox: what must be done after a commit is stored with the decision, done at once, and else done by recovery, at least
+// once; and never for what was rolled back.
+import {
+  type DataManager,
+  MemoryDecisionLog,
+  MemoryDecisionStore,
+  MemoryStore,
+  type OutboxMessage,
+  type OutboxTarget,
+  type StoredMessage,
+  type Transaction,
+  TransactionCoordinator,
+} from 'unanimous';
+import { assert, suite } from '../support/suite.ts';
+import { recording } from './recording.ts';
+
+const test = suite('outbox');
+
+class Target implements OutboxTarget {
+  readonly name: string;
+  readonly delivered: StoredMessage[] = [];
+  fails: Error | undefined = undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  async deliver(message: StoredMessage): Promise<void> {
+    if (this.fails !== undefined) throw this.fails;
+    this.delivered.push(message);
+  }
+
+  get payloads(): string[] {
+    return this.delivered.map(({ payload }) => payload);
+  }
+}
+
+/** A process with a database, and a target of messages. */
+function process(store = new MemoryDecisionStore(), deliveryAttempts = 3) {
+  const log = new MemoryDecisionLog(store);
+  const errors: string[] = [];
+  const coordinator = new TransactionCoordinator({
+    app: 'shop',
+    decisionLog: log,
+    recovery: { everyMs: 2_000_000_000, deliveryAttempts },
+    onError: (error) => void errors.push(error.message),
+  });
+  const a = new MemoryStore({ name: 'a', role: 'recoverable', coordinator });
+  const b = new MemoryStore({ name: 'b', role: 'recoverable', coordinator });
+  const mail = new Target('mail');
+  coordinator.delivers(mail);
+  return { store, log, coordinator, a, b, mail, errors };
+}
+
+/** Joins a data manager that hands these over. */
+function handOver(txn: Transaction, calls: string[], ...payloads: string[]): DataManager {
+  const messages: OutboxMessage[] = payloads.map((payload) => ({ target: 'mail', payload }));
+  const manager = { ...recording(calls, 'mails'), outbox: () => messages };
+  txn.join(manager);
+  return manager;
+}
+
+test('what is handed over is delivered once the transaction has committed, in order, before commit() returns, and then gone', async () => {
+  const { store, coordinator, a, mail } = process();
+  const calls: string[] = [];
+  let stored: boolean | undefined;
+  const txn = await coordinator.run((current) => {
+    const manager = handOver(current, calls, 'one', 'two');
+    manager.tpcVote = () => void (stored = current.isStored(manager));
+    a.set('key', 'x');
+    return current;
+  });
+  assert.is(stored, true, 'its vote knows that it needn’t do it by itself');
+  assert.equal(mail.payloads, ['one', 'two']);
+  assert.equal(
+    mail.delivered.map(({ gid, sequence, attempts }) => [gid, sequence, attempts]),
+    [
+      [txn.id, 1, 0],
+      [txn.id, 2, 0],
+    ],
+  );
+  assert.is(a.committed.get('key'), 'x');
+  assert.equal(store.messages, []);
+  assert.is(txn.outcome!.way, 'two-phase', 'one database that is not the store’s prepares for its sake');
+});
+
+test('it is stored with the decision: before the first resource finishes', async () => {
+  const { store, coordinator, a } = process();
+  let seen: unknown;
+  await coordinator.run((txn) => {
+    handOver(txn, [], 'one');
+    txn.join(
+      recording([], '!', { does: { tpcFinish: () => (seen = store.messages.map(({ message }) => message.payload)) } }),
+    );
+    a.set('key', 'x');
+  });
+  assert.equal(seen, ['one']);
+});
+
+test('nothing is stored or delivered of what is rolled back', async () => {
+  const { store, coordinator, a, mail } = process();
+  await assert.rejects(
+    coordinator.run((txn) => {
+      handOver(txn, [], 'one');
+      a.set('key', 'x');
+      txn.join(recording([], 'z', { fails: { tpcVote: new Error('no') } }));
+    }),
+  );
+  assert.equal([store.messages, mail.payloads, a.committed.size], [[], [], 0]);
+});
+
+test('where nothing durable has changed, everyone does it by itself', async () => {
+  const { coordinator, mail } = process();
+  const calls: string[] = [];
+  await coordinator.run((txn) => void handOver(txn, calls, 'one'));
+  assert.equal(mail.payloads, []);
+  assert.ok(calls.includes('mails.tpcFinish'));
+});
+
+test('a data manager that hands nothing over does it by itself', async () => {
+  const { store, coordinator, a, mail } = process();
+  await coordinator.run((txn) => {
+    txn.join({ ...recording([], 'mails'), outbox: () => undefined });
+    a.set('key', 'x');
+  });
+  assert.equal([mail.payloads, store.decisions.size], [[], 0]);
+});
+
+test('a last resource that hands over is none: two of them may take part, and nobody waits for their vote', async () => {
+  const { coordinator, a, b, mail } = process();
+  const calls: string[] = [];
+  const txn = await coordinator.run((current) => {
+    for (const name of ['r1', 'r2']) {
+      const manager = { ...recording(calls, name, { lastResource: true, changed: true }) };
+      current.join({ ...manager, outbox: () => [{ target: 'mail', payload: name }] });
+    }
+    a.set('key', 'x');
+    b.set('key', 'x');
+    return current;
+  });
+  assert.is(txn.outcome!.way, 'two-phase');
+  assert.equal(mail.payloads, ['r1', 'r2']);
+});
+
+test('what fails is tried again by recovery, later and later, and is dead in the end, which is reported', async () => {
+  const { store, coordinator, a, mail, errors } = process();
+  mail.fails = new Error('no mail server');
+  const txn = await coordinator.run((current) => {
+    handOver(current, [], 'one', 'two');
+    a.set('key', 'x');
+    return current;
+  });
+  assert.is(txn.status, 'committed');
+  assert.equal(mail.payloads, []);
+  assert.match(errors[0]!, 'no mail server');
+  assert.equal(
+    store.messages.map(({ message }) => [message.payload, message.attempts, message.error]),
+    [
+      ['one', 1, 'no mail server'],
+      ['two', 0, undefined],
+    ],
+    'the second waits for the first',
+  );
+  for (const waiting of store.messages) waiting.dueMs = 0;
+  await coordinator.recover();
+  for (const waiting of store.messages) waiting.dueMs = 0;
+  await coordinator.recover();
+  assert.equal(
+    store.messages.map(({ message }) => [message.attempts, message.isDead]),
+    [
+      [3, true],
+      [0, false],
+    ],
+  );
+  assert.match(errors.at(-1)!, 'needs an operator');
+  mail.fails = undefined;
+  for (const waiting of store.messages) waiting.dueMs = 0;
+  const report = await coordinator.recover();
+  assert.equal([report.delivered, mail.payloads], [1, ['two']], 'a dead one keeps no others');
+});
+
+test('another process delivers what a dead one has stored, once its claim has run out', async () => {
+  const one = process();
+  one.mail.fails = new Error('killed');
+  await one.coordinator.run((txn) => {
+    handOver(txn, [], 'one');
+    one.a.set('key', 'x');
+  });
+  const other = process(one.store);
+  const early = await other.coordinator.recover();
+  assert.equal([early.delivered, other.mail.payloads], [0, []]);
+  for (const waiting of one.store.messages) waiting.dueMs = 0;
+  const report = await other.coordinator.recover();
+  assert.equal([report.delivered, other.mail.payloads], [1, ['one']]);
+  assert.equal(one.store.messages, []);
+});
+
+test('messages for a target that this process doesn’t have are left to one that does', async () => {
+  const one = process();
+  await one.coordinator.run((txn) => {
+    const manager = { ...recording([], 'others'), outbox: () => [{ target: 'elsewhere', payload: 'p' }] };
+    txn.join(manager);
+    one.a.set('key', 'x');
+  });
+  for (const waiting of one.store.messages) waiting.dueMs = 0;
+  const report = await one.coordinator.recover();
+  assert.is(report.delivered, 0);
+  assert.is(one.store.messages.length, 1);
+});
