@@ -13,11 +13,11 @@ import {
 import { Decisions } from './decisions.ts';
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
-import { aDecisionLog, aDelay, aString, checkOptions, oneOf, recoveryRule } from './options.ts';
+import { aDecisionLog, aDelay, aString, checkOptions, recoveryRule } from './options.ts';
 import { Recovery, type RecoveryReport } from './recovery.ts';
 import { RecoveryLoop } from './recovery-loop.ts';
 import { emitWarning } from './report.ts';
-import { type Attempt, NO_RUN_OPTIONS, attemptsOf, runOptionRules, runOwned } from './run.ts';
+import { type Attempt, NO_RUN_OPTIONS, attemptsOf, coordinatorRunRules, runOwned } from './run.ts';
 import { type NestedFrame, checkFrame } from './nested-frame.ts';
 import { runJoined, runNested } from './run-joined.ts';
 import type { Savepoint } from './savepoint.ts';
@@ -86,11 +86,6 @@ const DEFAULT_EVERY_MS = 5_000;
 const DEFAULT_LEASE_MS = 15_000;
 const DEFAULT_DELIVERY_ATTEMPTS = 20;
 const DEFAULT_DECISION_TIMEOUT_MS = 10_000;
-
-const runRules = {
-  ...runOptionRules,
-  propagation: oneOf('required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported', 'never'),
-};
 
 /** What can't be changed once decisions may have been taken. */
 const DECIDED_ONCE = ['app', 'decisionLog', 'decisionTimeoutMs', 'node', 'recovery'] as const;
@@ -341,7 +336,7 @@ export class TransactionCoordinator {
   }
 
   async #runAs<T>(inside: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
-    checkRun(inside, options, runRules);
+    checkRun(inside, options, coordinatorRunRules);
     const { propagation = 'required', ...own } = options;
     const current = this.current;
     switch (propagation) {

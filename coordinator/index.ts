@@ -11,14 +11,27 @@ export type { OnError } from './report.ts';
 export { register, markChanged, joinTransaction, sessionState } from './session.ts';
 export type { Xid } from './xid.ts';
 export {
+  Transactional,
+  ensureTransaction,
+  isolatedContext,
+  isolatedTask,
+  requiresTransaction,
+  transactional,
+  type IsolatedTaskOptions,
+  type TransactionalDecorator,
+  type TransactionalOptions,
+} from './transactional.ts';
+export {
   CallableDataManager,
   onAbort,
+  onCommit,
   onFinish,
   onVote,
   type CallableDataManagerOptions,
   type CallableJoinOptions,
   type CallableOptions,
   type Callables,
+  type CommitHookOptions,
   type TransactionCallable,
 } from '../datamanagers/callable/index.ts';
 export {

@@ -2,11 +2,18 @@
 import { ConfigurationError, describe, suppress, toError } from './errors.ts';
 import { environment } from './environment.ts';
 import type { TransactionManager } from './manager.ts';
-import { NO_OPTIONS, type Rule, aDelay, checkOptions, transactionRules } from './options.ts';
+import { NO_OPTIONS, type Rule, type Rules, aDelay, checkOptions, oneOf, transactionRules } from './options.ts';
 import { isFinished } from './status.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
-import type { AttemptOptions, Awaitable, Backoff, RunOptions, TransactionOptions } from './types.ts';
+import type {
+  AttemptOptions,
+  Awaitable,
+  Backoff,
+  CoordinatorRunOptions,
+  RunOptions,
+  TransactionOptions,
+} from './types.ts';
 
 /** One attempt of a loop over `attempts()`: calls the function in a transaction; undefined where it is to be tried again. */
 export type Attempt = <T>(fn: (txn: Transaction) => Awaitable<T>) => Promise<T | undefined>;
@@ -37,6 +44,11 @@ export const runOptionRules: Record<keyof RunOptions, Rule> = {
   ...transactionRules,
   attempts: anything,
   backoff: aBackoff,
+};
+/** The options of the coordinator's `run`. */
+export const coordinatorRunRules: Rules<CoordinatorRunOptions> = {
+  ...runOptionRules,
+  propagation: oneOf('required', 'requires-new', 'nested', 'mandatory', 'supports', 'not-supported', 'never'),
 };
 const attemptOptionRules: Record<keyof AttemptOptions, Rule> = { ...transactionRules, backoff: aBackoff };
 

@@ -1,5 +1,6 @@
-/** `onVote`, `onFinish` and `onAbort`: functions for the current transaction. */
+/** `onVote`, `onFinish`, `onAbort` and `onCommit`: functions for the current transaction. */
 import { transaction } from '../../coordinator/default.ts';
+import { ConfigurationError, describe } from '../../coordinator/errors.ts';
 import { type Rules, aString, checkOptions } from '../../coordinator/options.ts';
 import { aCoordinator } from '../../coordinator/session.ts';
 import type { SessionCoordinator } from '../../coordinator/types.ts';
@@ -22,6 +23,8 @@ export interface CallableJoinOptions extends CallableOptions {
 }
 
 const rules: Rules<CallableJoinOptions> = { ...callableOptionRules, coordinator: aCoordinator, sortKey: aString };
+
+const commitRules: Rules<CommitHookOptions> = { coordinator: aCoordinator };
 
 /** Before `~sql:`, the keys of sessions: a no costs no database its `PREPARE`. */
 const VOTE_SORT_KEY = 'callable';
@@ -58,6 +61,26 @@ export function onFinish(fn: TransactionCallable, options: CallableJoinOptions =
  */
 export function onAbort(fn: TransactionCallable, options: CallableJoinOptions = {}): void {
   join('onAbort()', FINISH_SORT_KEY, options).onAbort(fn, ownOf(options));
+}
+
+/** Options of `onCommit`. */
+export interface CommitHookOptions {
+  /** The coordinator or manager whose current transaction is meant; default the process-wide `transaction`. */
+  coordinator?: SessionCoordinator | undefined;
+}
+
+/**
+ * Calls `fn` when the current transaction is over and has committed: outside of it, so that it may begin another. It is awaited before
+ * the commit resolves; its error is reported to `onError` and changes nothing. Not called where the transaction was aborted, nor where
+ * the savepoint that it was registered behind is rolled back; lost with a process that dies in between.
+ *
+ * @throws NoTransaction without a transaction, TransactionClosed once it has ended.
+ * @throws ConfigurationError when `fn` is no function, or for unknown or impossible options.
+ */
+export function onCommit(fn: () => unknown, options: CommitHookOptions = {}): void {
+  checkOptions('onCommit()', options, commitRules);
+  if (typeof fn !== 'function') throw new ConfigurationError(`onCommit() takes a function, not ${describe(fn)}`);
+  (options.coordinator ?? transaction).enlist().addAfterCommitHook((committed) => (committed ? fn() : undefined));
 }
 
 /** The data manager of the current transaction for functions of this sort key. */

@@ -6,4 +6,4 @@ export {
   type Callables,
   type TransactionCallable,
 } from './data-manager.ts';
-export { onAbort, onFinish, onVote, type CallableJoinOptions } from './functions.ts';
+export { onAbort, onCommit, onFinish, onVote, type CallableJoinOptions, type CommitHookOptions } from './functions.ts';
