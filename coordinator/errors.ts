@@ -91,6 +91,13 @@ export class TransientError extends TransactionError {
   }
 }
 
+/** A row was changed by somebody else since it was read; see {@link expectUpdated}. Transient: another attempt reads it anew. */
+export class OptimisticLockError extends TransientError {
+  override get code(): string {
+    return 'ERR_TXN_OPTIMISTIC_LOCK';
+  }
+}
+
 /** There is no transaction in this asynchronous context, and the mode is explicit (zope 7). */
 export class NoTransaction extends TransactionError {
   override get code(): string {

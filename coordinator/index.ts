@@ -9,6 +9,8 @@ export { Savepoint } from './savepoint.ts';
 export type { Status } from './status.ts';
 export type { OnError } from './report.ts';
 export { register, markChanged, joinTransaction, sessionState } from './session.ts';
+export { UnitOfWork } from './unit-of-work.ts';
+export { expectUpdated, type UpdateDetails } from './optimistic.ts';
 export type { Xid } from './xid.ts';
 export {
   Transactional,
@@ -55,6 +57,7 @@ export {
   InDoubtError,
   InvalidSavepointRollbackError,
   NoTransaction,
+  OptimisticLockError,
   SavepointsUnsupportedError,
   SilentRollbackError,
   TooManyLastResourcesError,

@@ -29,7 +29,8 @@ export interface TransactionalDecorator {
   ): void;
 }
 
-const aRunner = {
+/** @internal */
+export const aRunner = {
   requires: 'a TransactionCoordinator',
   accepts: (value: unknown): boolean =>
     typeof value === 'object' && value !== null && typeof (value as { suspend?: unknown }).suspend === 'function',

@@ -41,6 +41,12 @@ export interface MysqlSessionOptions {
   preparedWaitSeconds?: number | undefined;
   /** Whether a transaction is tried again that waited for too long for a lock (error 1205); default true. */
   retriesLockTimeouts?: boolean | undefined;
+  /**
+   * A pool of another server with the same data, such as a replica: transactions that are declared read-only (`readOnly: true`, or the
+   * state `'readonly'` of the session) take their connection from it; all others, also those that turn out to have only read, from
+   * the first pool. It stays the application's too.
+   */
+  readerPool?: MysqlPool | undefined;
 }
 
 const optionRules: Record<keyof MysqlSessionOptions, Rule> = {
@@ -50,6 +56,7 @@ const optionRules: Record<keyof MysqlSessionOptions, Rule> = {
   resolveTimeoutMs: aDelay,
   preparedWaitSeconds: aCount,
   retriesLockTimeouts: aBoolean,
+  readerPool: { requires: 'a pool of mysql2', accepts: () => true },
 };
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -75,17 +82,18 @@ export class MysqlSession<P extends MysqlPool = MysqlPool> extends SqlSession {
    */
   constructor(pool: P, options: MysqlSessionOptions = {}) {
     checkOptions('new MysqlSession()', options, optionRules);
-    super(
-      options.name ?? 'mysql',
-      (name) =>
-        new MysqlServer(name, pool, {
+    const serverOf =
+      (of: MysqlPool) =>
+      (name: string): MysqlServer =>
+        new MysqlServer(name, of, {
           acquireTimeoutMs: options.acquireTimeoutMs ?? DEFAULT_TIMEOUT_MS,
           endTimeoutMs: options.endTimeoutMs ?? DEFAULT_END_TIMEOUT_MS,
           resolveTimeoutMs: options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS,
           preparedWaitSeconds: options.preparedWaitSeconds ?? DEFAULT_PREPARED_WAIT_SECONDS,
           retriesLockTimeouts: options.retriesLockTimeouts ?? true,
-        }),
-    );
+        });
+    const { readerPool } = options;
+    super(options.name ?? 'mysql', serverOf(pool), readerPool === undefined ? undefined : serverOf(readerPool));
     this.#pool = pool;
   }
 
@@ -235,7 +243,8 @@ export class MysqlSession<P extends MysqlPool = MysqlPool> extends SqlSession {
    *
    * @throws ConfigurationError when the server is too old, or doesn't let this user see what is prepared, or has no XA.
    */
-  check(): Promise<void> {
-    return (this.server as MysqlServer).check(this.twoPhase);
+  async check(): Promise<void> {
+    await (this.server as MysqlServer).check(this.twoPhase);
+    await (this.reader as MysqlServer | undefined)?.check(false);
   }
 }

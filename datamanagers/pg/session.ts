@@ -32,6 +32,12 @@ export interface PgSessionOptions {
    * once for a connection; default true. Off by itself behind a transaction pooler such as PgBouncer.
    */
   namesStatements?: boolean | undefined;
+  /**
+   * A pool of another server with the same data, such as a replica: transactions that are declared read-only (`readOnly: true`, or the
+   * state `'readonly'` of the session) take their connection from it; all others, also those that turn out to have only read, from
+   * the first pool. It stays the application's too.
+   */
+  readerPool?: PgPool | undefined;
 }
 
 const optionRules: Record<keyof PgSessionOptions, Rule> = {
@@ -40,6 +46,7 @@ const optionRules: Record<keyof PgSessionOptions, Rule> = {
   endTimeoutMs: aDelay,
   resolveTimeoutMs: aDelay,
   namesStatements: aBoolean,
+  readerPool: { requires: 'a pool of pg', accepts: () => true },
 };
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -61,16 +68,17 @@ export class PgSession<P extends PgPool = PgPool> extends SqlSession {
    */
   constructor(pool: P, options: PgSessionOptions = {}) {
     checkOptions('new PgSession()', options, optionRules);
-    super(
-      options.name ?? 'pg',
-      (name) =>
-        new PgServer(name, pool, {
+    const serverOf =
+      (of: PgPool) =>
+      (name: string): PgServer =>
+        new PgServer(name, of, {
           acquireTimeoutMs: options.acquireTimeoutMs ?? DEFAULT_TIMEOUT_MS,
           endTimeoutMs: options.endTimeoutMs ?? DEFAULT_END_TIMEOUT_MS,
           namesStatements: options.namesStatements ?? true,
           resolveTimeoutMs: options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS,
-        }),
-    );
+        });
+    const { readerPool } = options;
+    super(options.name ?? 'pg', serverOf(pool), readerPool === undefined ? undefined : serverOf(readerPool));
     this.#pool = pool;
   }
 
@@ -151,7 +159,8 @@ export class PgSession<P extends PgPool = PgPool> extends SqlSession {
    *
    * @throws ConfigurationError when prepared transactions are disabled at the server.
    */
-  check(): Promise<void> {
-    return (this.server as PgServer).check(this.twoPhase);
+  async check(): Promise<void> {
+    await (this.server as PgServer).check(this.twoPhase);
+    await (this.reader as PgServer | undefined)?.check(false);
   }
 }

@@ -215,9 +215,9 @@ export class SqlBranch implements DataManager {
   }
 
   async #connect(): Promise<SqlConnection> {
-    const connection = await this.session.acquire(this.#txn, () => this.#whenCancelled());
-    this.#giveUp = undefined;
     const readOnly = this.#declared === 'readonly';
+    const connection = await this.session.acquire(this.#txn, readOnly, () => this.#whenCancelled());
+    this.#giveUp = undefined;
     connection.start({
       options: this.#txn.options,
       readOnly,
@@ -454,7 +454,10 @@ export class SqlBranch implements DataManager {
     this.#ended = true;
     const connection = this.#connection;
     this.#connection = undefined;
-    if (connection !== undefined) this.session.giveBack(connection, this.#txn, this.keep);
+    if (connection === undefined) return;
+    // What is kept is for the next transaction of the context, which may write.
+    const keep = this.keep && (this.#declared !== 'readonly' || this.session.reader === undefined);
+    this.session.giveBack(connection, this.#txn, keep);
   }
 
   savepoint(): Promise<DataManagerSavepoint> {

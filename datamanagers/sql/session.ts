@@ -29,6 +29,9 @@ export abstract class SqlSession implements Session, RecoverableResource {
   /** Stable name of the database: in errors, and in the identity of its branches. */
   readonly name: string;
   /** @internal */ readonly server: SqlServer;
+  /** @internal Where read-only transactions go; undefined where they go to {@link server} too. */ readonly reader:
+    | SqlServer
+    | undefined;
   /** Whether its branches are prepared; see {@link RegisterOptions.twoPhase}. */
   twoPhase: 'auto' | boolean = 'auto';
   /** Whether writes are found by themselves; see {@link RegisterOptions.detectWrites}. */
@@ -40,7 +43,11 @@ export abstract class SqlSession implements Session, RecoverableResource {
   readonly #kept = new Map<object, { readonly connection: SqlConnection; readonly forget: () => void }>();
 
   /** @internal */
-  protected constructor(name: string, makeServer: (name: string) => SqlServer) {
+  protected constructor(
+    name: string,
+    makeServer: (name: string) => SqlServer,
+    makeReader: ((name: string) => SqlServer) | undefined,
+  ) {
     if (typeof name !== 'string' || !NAME.test(name)) {
       throw new ConfigurationError(
         `the name of a session must be 1 to 63 letters, digits, '_', '.' or '-', not ${describe(name)}; it is part of the identity of its branches`,
@@ -48,6 +55,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     }
     this.name = name;
     this.server = makeServer(name);
+    this.reader = makeReader?.(name);
   }
 
   /** Called by `register`. Holds for transactions that the session joins from now on. */
@@ -118,8 +126,9 @@ export abstract class SqlSession implements Session, RecoverableResource {
     return new SqlBranch(this, txn, state, options.keepSession ?? this.#keepSession);
   }
 
-  /** @internal A connection for a transaction: the one kept by its context, else one of the pool. */
-  acquire(txn: Transaction, cancelled: () => Promise<never>): Promise<SqlConnection> {
+  /** @internal A connection for a transaction: the one kept by its context, else one of the pool; of the reader's, where it only reads. */
+  acquire(txn: Transaction, readOnly: boolean, cancelled: () => Promise<never>): Promise<SqlConnection> {
+    if (readOnly && this.reader !== undefined) return this.reader.connect(false, cancelled);
     const home = txn.manager.home;
     const kept = this.#kept.size === 0 ? undefined : this.#kept.get(home);
     if (kept === undefined) return this.server.connect(this.twoPhase, cancelled);
@@ -130,7 +139,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     return this.server.connect(this.twoPhase, cancelled);
   }
 
-  /** @internal Takes a connection back at the end of a transaction: keeps it for its context, or gives it to the pool. */
+  /** @internal Takes a connection back at the end of a transaction: keeps it for its context, or gives it to its pool. */
   giveBack(connection: SqlConnection, txn: Transaction, keep: boolean): void {
     if (!keep) return connection.release();
     const home: TransactionManager = txn.manager.home;

@@ -11,6 +11,7 @@ import {
   type Transaction,
   TransactionCoordinator,
 } from 'unanimous';
+import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
 import { recording } from './recording.ts';
 
@@ -206,4 +207,97 @@ test('messages for a target that this process doesn’t have are left to one tha
   const report = await one.coordinator.recover();
   assert.is(report.delivered, 0);
   assert.is(one.store.messages.length, 1);
+});
+
+test('what is committed while an earlier message of its target has failed comes behind that, in order; a target without order goes on', async () => {
+  const { store, coordinator, a, mail } = process(undefined, 20);
+  const any = Object.assign(new Target('any'), { anyOrder: true });
+  const late: string[] = [];
+  Object.assign(mail, { postponed: (gid: string, reason: Error) => void late.push(`${gid}: ${reason.message}`) });
+  coordinator.delivers(any);
+  const commit = (payload: string): Promise<Transaction> =>
+    coordinator.run((txn) => {
+      const messages = ['mail', 'any'].map((target) => ({ target, payload }));
+      txn.join({ ...recording([], 'both'), outbox: () => messages });
+      a.set('key', payload);
+      return txn;
+    });
+  mail.fails = any.fails = new Error('away');
+  await commit('one');
+  mail.fails = any.fails = undefined;
+  const second = await commit('two');
+  assert.equal([mail.payloads, any.payloads], [[], ['two']]);
+  assert.match(late.join(), `${second.id}: messages to 'mail' are delivered in order`);
+  await coordinator.recover();
+  assert.equal(mail.payloads, [], 'the first one waits to be tried again, and keeps the second');
+  for (const waiting of store.messages) waiting.dueMs = 0;
+  await coordinator.recover();
+  assert.equal(
+    [mail.payloads, any.payloads],
+    [
+      ['one', 'two'],
+      ['two', 'one'],
+    ],
+  );
+  await commit('three');
+  assert.equal(mail.payloads, ['one', 'two', 'three'], 'nothing waits any more, so it is delivered at once');
+  assert.equal(store.messages, []);
+});
+
+test('what is being delivered stays its deliverer’s for as long as that takes, and is due for others when the process is done', async () => {
+  const one = process();
+  const other = process(one.store);
+  const held: number[] = [];
+  const hold = one.log.outbox.hold.bind(one.log.outbox);
+  one.log.outbox.hold = (messages, forMs) => {
+    held.push(messages.length, forMs);
+    return hold(messages, forMs);
+  };
+  const setTimer = environment.setTimer;
+  const timers: (() => void)[] = [];
+  try {
+    environment.setTimer = (callback, delayMs, referenced) => {
+      if (delayMs !== 10_000) return setTimer(callback, delayMs, referenced);
+      timers.push(callback);
+      return undefined;
+    };
+    one.mail.deliver = async (message) => {
+      one.mail.delivered.push(message);
+      // So long that its claim would have run out.
+      for (const waiting of one.store.messages) waiting.dueMs = 0;
+      timers.at(-1)!();
+      await other.coordinator.recover();
+    };
+    await one.coordinator.run((txn) => {
+      handOver(txn, [], 'one', 'two');
+      one.a.set('key', 'x');
+    });
+  } finally {
+    environment.setTimer = setTimer;
+  }
+  assert.equal([one.mail.payloads, other.mail.payloads], [['one', 'two'], []]);
+  assert.equal(held, [2, 30_000, 2, 30_000], 'what is delivered and not deleted yet among them');
+});
+
+test('a recovery that is to stop delivers what it is at, and gives the rest back', async () => {
+  const one = process();
+  one.mail.fails = new Error('away');
+  await one.coordinator.run((txn) => {
+    handOver(txn, [], 'one', 'two', 'three');
+    one.a.set('key', 'x');
+  });
+  for (const waiting of one.store.messages) waiting.dueMs = 0;
+  const two = process(one.store);
+  let closed: Promise<void> | undefined;
+  const deliver = two.mail.deliver.bind(two.mail);
+  two.mail.deliver = (message) => {
+    closed ??= two.coordinator.close();
+    return deliver(message);
+  };
+  await two.coordinator.recover();
+  await closed;
+  assert.equal(two.mail.payloads, ['one']);
+  const three = process(one.store);
+  await three.coordinator.recover();
+  assert.equal(three.mail.payloads, ['two', 'three']);
 });

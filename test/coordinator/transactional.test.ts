@@ -304,7 +304,7 @@ test('@Transactional: refuses what is no method', async () => {
   const decorate = Transactional() as unknown as (...args: unknown[]) => unknown;
   const refusals = [
     await assert.rejects(() => decorate(undefined, { kind: 'field', name: 'x' })),
-    await assert.rejects(() => decorate(class {}, { kind: 'class', name: 'X' })),
+    await assert.rejects(() => decorate(Map, { kind: 'class', name: 'X' })),
     await assert.rejects(() => decorate({}, 'x')),
     await assert.rejects(() => decorate({}, 'x', { get: () => 1 })),
   ];
