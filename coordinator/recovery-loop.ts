@@ -68,6 +68,7 @@ export class RecoveryLoop {
   /** No pass begins any more; resolves when the one that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#recovery.stop();
     if (this.#timer !== undefined) environment.clearTimer(this.#timer);
     await this.#running;
   }

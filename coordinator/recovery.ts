@@ -80,6 +80,11 @@ export class Recovery {
     return this.#running;
   }
 
+  /** A pass that runs delivers no further messages. */
+  stop(): void {
+    this.#decisions.deliveries?.stop();
+  }
+
   async #pass(active: ReadonlySet<string>): Promise<RecoveryReport> {
     this.#active = active;
     const pass: Pass = { fenced: [], committed: [], rolledBack: [], left: [], failures: [], delivered: 0 };

@@ -175,23 +175,59 @@ export interface OutboxTarget {
   readonly name: string;
   /** Does it. May be called again for the same message, where it isn't known whether that was done: at least once. */
   deliver(message: StoredMessage): Promise<void>;
+  /**
+   * Capability: true where the order of messages doesn't matter. Without it, a message that has failed keeps those behind it, until it
+   * is delivered or dead.
+   */
+  readonly anyOrder?: boolean | undefined;
+  /** Capability: told that the messages of a transaction of this process are not delivered right after its commit, and why; recovery does it. */
+  postponed?(gid: string, reason: Error): void;
 }
 
 /** Messages that wait for their delivery, in the decision store. */
 export interface Outbox {
   /**
    * At most `limit` messages for these targets that are due, oldest first. Nobody else gets them for `forMs` milliseconds, nor those
-   * that were stored less than that ago.
+   * that were stored less than 30 seconds ago. Of the targets that are also among `inOrder`, only messages without an earlier one of
+   * the same target that isn't due and isn't dead.
    */
-  claim(targets: readonly string[], limit: number, forMs: number): Promise<StoredMessage[]>;
-  /** Deletes messages that were delivered, or that an operator drops. */
+  claim(
+    targets: readonly string[],
+    limit: number,
+    forMs: number,
+    inOrder?: readonly string[],
+  ): Promise<StoredMessage[]>;
+  /** Keeps claimed messages for their deliverer for `forMs` milliseconds from now; 0 gives them back. */
+  hold(messages: readonly MessageKey[], forMs: number): Promise<void>;
+  /** Deletes messages that were delivered. */
   remove(messages: readonly MessageKey[]): Promise<void>;
   /** Says that a delivery failed: to be tried again in `retryInMs` milliseconds, or never, where that is undefined. */
   failed(message: MessageKey, error: string, retryInMs: number | undefined): Promise<void>;
   /** All messages, oldest first, at most `limit`. */
-  list(limit: number): Promise<StoredMessage[]>;
+  list(limit: number): Promise<ListedMessage[]>;
   /** Makes messages due now, dead ones among them. */
   retry(messages: readonly MessageKey[]): Promise<void>;
+  /**
+   * Deletes messages by hand, and records in the same step who did that ({@link DecisionLog.handActions}). Returns those that were there,
+   * as they were.
+   */
+  drop(messages: readonly MessageKey[], hand: DropByHand): Promise<StoredMessage[]>;
+}
+
+/** A message as it waits. */
+export interface ListedMessage extends StoredMessage {
+  /** How long ago it was stored, in milliseconds by the clock of the store. */
+  readonly ageMs: number;
+  /** In how many milliseconds it is due, by the clock of the store; 0 where it is due now. Means nothing where it is dead. */
+  readonly dueInMs: number;
+}
+
+/** Who drops messages by hand. */
+export interface DropByHand {
+  /** As in {@link HandAction}. */
+  readonly by: string;
+  /** Whether something spoke against it. */
+  readonly forced: boolean;
 }
 
 /** Identifies a message. */
@@ -233,14 +269,16 @@ export interface HandAction {
 export interface HandActionRow {
   /** The global transaction id. */
   readonly gid: string;
-  /** What was done. */
-  readonly action: HandAction['action'];
+  /** What was done; `'drop'` where a message of the outbox was dropped. */
+  readonly action: HandAction['action'] | 'drop';
   /** Who did it. */
   readonly by: string;
   /** Whether it was done although something spoke against it. */
   readonly forced: boolean;
   /** When, by the clock of the store. */
   readonly at: Date;
+  /** The message that was dropped: its number, its target, and why it had failed last. */
+  readonly message?: Pick<StoredMessage, 'sequence' | 'target' | 'error'> | undefined;
 }
 
 /** A process that may decide. */

@@ -62,6 +62,8 @@ export class MailSession<T extends MailTransport = MailTransport>
   extends PlainSession<MailBranch>
   implements OutboxTarget
 {
+  /** @internal A mail that can't be sent keeps no others. */
+  readonly anyOrder = true as const;
   readonly #settings: MailSettings;
 
   /**

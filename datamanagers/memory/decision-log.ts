@@ -36,7 +36,7 @@ export class MemoryDecisionLog implements DecisionLog {
   /** @param store of the logs that are to know each other's decisions; without one, it is alone. */
   constructor(store: MemoryDecisionStore = new MemoryDecisionStore()) {
     this.store = store;
-    this.outbox = new MemoryOutbox(store.messages);
+    this.outbox = new MemoryOutbox(store.messages, store.actions);
   }
 
   /** See {@link DecisionLog.open}. */

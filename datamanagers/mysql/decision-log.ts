@@ -16,13 +16,15 @@ import { SqlBranch } from '../sql/branch.ts';
 import {
   FENCE_TIMEOUT_MS,
   type StoredDecision,
+  type StoredDrop,
   decidedBefore,
+  dropOf,
   fenced,
   notWritten,
   outcomeOf,
   rowOf,
 } from '../sql/decision.ts';
-import { type HandDialect, type StoredHandAction, actByHand, handActionOf } from '../sql/hand-action.ts';
+import { type HandDialect, type StoredHandAction, actByHand, handActionOf, inTime } from '../sql/hand-action.ts';
 import type { MysqlConnection } from './connection.ts';
 import { MysqlDecisionTables } from './decision-tables.ts';
 import { errorNumber } from './driver.ts';
@@ -81,7 +83,7 @@ export class MysqlDecisionLog implements DecisionLog {
     this.session = session;
     this.#pool = new PrivatePool(session.corePool, timeoutMs);
     this.#tables = new MysqlDecisionTables(this.#pool, tablePrefix);
-    this.outbox = new MysqlOutbox(this.#pool, this.#tables.names.outbox);
+    this.outbox = new MysqlOutbox(this.#pool, this.#tables.names);
   }
 
   /** See {@link DecisionLog.open}. */
@@ -259,10 +261,12 @@ export class MysqlDecisionLog implements DecisionLog {
 
   /** See {@link DecisionLog.handActions}. */
   async handActions(gid: string): Promise<HandActionRow[]> {
-    const { rows } = await this.#pool.query<StoredHandAction>(
-      `select * from ${this.#tables.names.audit} where gid = ${quote(gid)} order by id`,
-    );
-    return rows.map(handActionOf);
+    const { audit, dropped } = this.#tables.names;
+    const [actions, drops] = await Promise.all([
+      this.#pool.query<StoredHandAction>(`select * from ${audit} where gid = ${quote(gid)} order by id`),
+      this.#pool.query<StoredDrop>(`select * from ${dropped} where gid = ${quote(gid)} order by id`),
+    ]);
+    return inTime([...actions.rows.map(handActionOf), ...drops.rows.map(dropOf)]);
   }
 
   /** See {@link DecisionLog.close}. */

@@ -9,7 +9,7 @@ const NO_SUCH_TABLE: ReadonlySet<number> = new Set([1146, 1049]);
 const LOCK_SECONDS = 30;
 
 /** What each version adds to the one before; never changed once it was released. DDL commits by itself, so each can be repeated. */
-function migrations({ node, lease, decision, outbox, audit }: TableNames): string[][] {
+function migrations({ node, lease, decision, outbox, audit, dropped }: TableNames): string[][] {
   const ascii = 'character set ascii collate ascii_bin';
   return [
     [
@@ -21,6 +21,12 @@ function migrations({ node, lease, decision, outbox, audit }: TableNames): strin
         dead tinyint not null default 0, error text, next_at timestamp(3) not null, created_at timestamp(3) not null default current_timestamp(3), primary key (gid, seq), key (dead, next_at)) engine=innodb`,
       `create table if not exists ${audit} (id bigint auto_increment primary key, at timestamp(3) not null default current_timestamp(3), gid varchar(64) ${ascii} not null, action varchar(10) ${ascii} not null,
         forced tinyint not null, done_by varchar(200) character set utf8mb4 not null, key (gid)) engine=innodb`,
+    ],
+    [
+      `create table if not exists ${dropped} (id bigint auto_increment primary key, at timestamp(3) not null default current_timestamp(3), gid varchar(64) ${ascii} not null, seq int not null,
+        target varchar(64) ${ascii} not null, attempts int not null, error text character set utf8mb4, stored_at timestamp(3) not null default current_timestamp(3),
+        forced tinyint not null, done_by varchar(200) character set utf8mb4 not null, key (gid)) engine=innodb`,
+      `alter table ${outbox} modify error text character set utf8mb4`,
     ],
   ];
 }

@@ -1,17 +1,29 @@
 /** The messages of a decision store in MySQL or MariaDB; {@link Outbox} has the rules. */
 import { CLAIM_MS } from '../../coordinator/deliveries.ts';
-import type { MessageKey, Outbox, OutboxMessage, StoredMessage } from '../../coordinator/types.ts';
-import { type StoredOutboxRow, messagesOf } from '../sql/decision.ts';
+import type {
+  DropByHand,
+  ListedMessage,
+  MessageKey,
+  Outbox,
+  OutboxMessage,
+  StoredMessage,
+} from '../../coordinator/types.ts';
+import { type ListedOutboxRow, type StoredOutboxRow, type TableNames, listedOf, messagesOf } from '../sql/decision.ts';
+import { personOf } from '../sql/hand-action.ts';
 import type { PrivatePool } from './private-pool.ts';
 import { inFuture, quote } from './quote.ts';
 
 export class MysqlOutbox implements Outbox {
   readonly #pool: PrivatePool;
   readonly #table: string;
+  readonly #meta: string;
+  readonly #dropped: string;
 
-  constructor(pool: PrivatePool, table: string) {
+  constructor(pool: PrivatePool, { outbox, meta, dropped }: TableNames) {
     this.#pool = pool;
-    this.#table = table;
+    this.#table = outbox;
+    this.#meta = meta;
+    this.#dropped = dropped;
   }
 
   /** The statement that stores messages: their deliverer's alone for the beginning. */
@@ -23,24 +35,36 @@ export class MysqlOutbox implements Outbox {
     return `insert into ${this.#table} (gid, seq, target, payload, next_at) values ${rows.join()}`;
   }
 
-  claim(targets: readonly string[], limit: number, forMs: number): Promise<StoredMessage[]> {
-    return this.#pool.with(async (ask) => {
-      await ask('start transaction');
-      try {
-        const { rows } = await ask<StoredOutboxRow>(
-          `select * from ${this.#table} where dead = 0 and next_at <= now(3) and target in (${targets.map(quote).join()}) order by created_at, gid, seq limit ${Math.trunc(limit)} for update`,
-        );
-        const messages = messagesOf(rows);
-        if (messages.length > 0) {
-          await ask(`update ${this.#table} set next_at = ${inFuture(forMs)} where ${these(messages)}`);
-        }
-        await ask('commit');
-        return messages;
-      } catch (error) {
-        await ask('rollback').catch(() => undefined);
-        throw error;
+  claim(
+    targets: readonly string[],
+    limit: number,
+    forMs: number,
+    inOrder: readonly string[] = [],
+  ): Promise<StoredMessage[]> {
+    return this.#pool.transaction(async (ask) => {
+      let condition = 'true';
+      if (inOrder.length > 0) {
+        // One process at a time: nobody takes those behind what another one is taking at this moment. This statement makes no snapshot.
+        await ask(`select value from ${this.#meta} where name = 'version' for update`);
+        condition = `(o.target not in (${inOrder.map(quote).join()}) or not exists (select 1 from ${this.#table} p where p.target = o.target
+          and p.dead = 0 and p.next_at > now(3) and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq)))`;
       }
+      const { rows } = await ask<StoredOutboxRow>(
+        `select * from ${this.#table} o where dead = 0 and next_at <= now(3) and target in (${targets.map(quote).join()}) and ${condition}
+         order by created_at, gid, seq limit ${Math.trunc(limit)} for update`,
+      );
+      const messages = messagesOf(rows);
+      if (messages.length > 0) {
+        await ask(`update ${this.#table} set next_at = ${inFuture(forMs)} where ${these(messages)}`);
+      }
+      return messages;
     });
+  }
+
+  async hold(messages: readonly MessageKey[], forMs: number): Promise<void> {
+    await this.#pool.query(
+      `update ${this.#table} set next_at = ${inFuture(forMs)} where dead = 0 and ${these(messages)}`,
+    );
   }
 
   async remove(messages: readonly MessageKey[]): Promise<void> {
@@ -54,15 +78,30 @@ export class MysqlOutbox implements Outbox {
     );
   }
 
-  async list(limit: number): Promise<StoredMessage[]> {
-    const { rows } = await this.#pool.query<StoredOutboxRow>(
-      `select * from ${this.#table} order by created_at, gid, seq limit ${Math.trunc(limit)}`,
+  async list(limit: number): Promise<ListedMessage[]> {
+    const { rows } = await this.#pool.query<ListedOutboxRow>(
+      `select o.*, timestampdiff(microsecond, created_at, now(3)) / 1000 as age_ms, timestampdiff(microsecond, now(3), next_at) / 1000 as due_in_ms
+       from ${this.#table} o order by created_at, gid, seq limit ${Math.trunc(limit)}`,
     );
-    return messagesOf(rows);
+    return listedOf(rows);
   }
 
   async retry(messages: readonly MessageKey[]): Promise<void> {
     await this.#pool.query(`update ${this.#table} set dead = 0, next_at = now(3) where ${these(messages)}`);
+  }
+
+  drop(messages: readonly MessageKey[], { by, forced }: DropByHand): Promise<StoredMessage[]> {
+    return this.#pool.transaction(async (ask) => {
+      const { rows } = await ask<StoredOutboxRow>(`select * from ${this.#table} where ${these(messages)} for update`);
+      const found = messagesOf(rows);
+      if (found.length === 0) return [];
+      await ask(
+        `insert into ${this.#dropped} (gid, seq, target, attempts, error, stored_at, forced, done_by)
+         select gid, seq, target, attempts, error, created_at, ${forced ? 1 : 0}, ${quote(personOf(by))} from ${this.#table} where ${these(found)}`,
+      );
+      await ask(`delete from ${this.#table} where ${these(found)}`);
+      return found;
+    });
   }
 }
 

@@ -16,13 +16,15 @@ import { SqlBranch } from '../sql/branch.ts';
 import {
   FENCE_TIMEOUT_MS,
   type StoredDecision,
+  type StoredDrop,
   decidedBefore,
+  dropOf,
   fenced,
   notWritten,
   outcomeOf,
   rowOf,
 } from '../sql/decision.ts';
-import { type HandDialect, type StoredHandAction, actByHand, handActionOf } from '../sql/hand-action.ts';
+import { type HandDialect, type StoredHandAction, actByHand, handActionOf, inTime } from '../sql/hand-action.ts';
 import type { PgConnection } from './connection.ts';
 import { PgDecisionTables } from './decision-tables.ts';
 import { sqlState } from './driver.ts';
@@ -81,7 +83,7 @@ export class PgDecisionLog implements DecisionLog {
     this.session = session;
     this.#pool = new PrivatePool(session.pgPool, timeoutMs);
     this.#tables = new PgDecisionTables(this.#pool, tablePrefix);
-    this.outbox = new PgOutbox(this.#pool, this.#tables.names.outbox);
+    this.outbox = new PgOutbox(this.#pool, this.#tables.names);
   }
 
   /** See {@link DecisionLog.open}. */
@@ -255,11 +257,12 @@ export class PgDecisionLog implements DecisionLog {
 
   /** See {@link DecisionLog.handActions}. */
   async handActions(gid: string): Promise<HandActionRow[]> {
-    const { rows } = await this.#pool.query<StoredHandAction>(
-      `select * from ${this.#tables.names.audit} where gid = $1 order by id`,
-      [gid],
-    );
-    return rows.map(handActionOf);
+    const { audit, dropped } = this.#tables.names;
+    const [actions, drops] = await Promise.all([
+      this.#pool.query<StoredHandAction>(`select * from ${audit} where gid = $1 order by id`, [gid]),
+      this.#pool.query<StoredDrop>(`select * from ${dropped} where gid = $1 order by id`, [gid]),
+    ]);
+    return inTime([...actions.rows.map(handActionOf), ...drops.rows.map(dropOf)]);
   }
 
   /** See {@link DecisionLog.close}. */

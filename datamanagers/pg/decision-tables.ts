@@ -8,7 +8,7 @@ const NO_SUCH_TABLE = '42P01';
 const NO_SUCH_SCHEMA = '3F000';
 
 /** What each version adds to the one before; never changed once it was released. */
-function migrations({ node, lease, decision, outbox, audit }: TableNames): string[] {
+function migrations({ node, lease, decision, outbox, audit, dropped }: TableNames): string[] {
   return [
     `create table ${node} (incarnation text primary key, node text not null, started_at timestamptz not null default now());
      create table ${lease} (incarnation text primary key, expires_at timestamptz not null);
@@ -21,6 +21,9 @@ function migrations({ node, lease, decision, outbox, audit }: TableNames): strin
      create table ${audit} (id bigint generated always as identity primary key, at timestamptz not null default now(), gid text not null, action text not null,
        forced boolean not null, done_by text not null);
      create index on ${audit} (gid);`,
+    `create table ${dropped} (id bigint generated always as identity primary key, at timestamptz not null default now(), gid text not null, seq int not null,
+       target text not null, attempts int not null, error text, stored_at timestamptz not null, forced boolean not null, done_by text not null);
+     create index on ${dropped} (gid);`,
   ];
 }
 

@@ -1,37 +1,78 @@
 /** The messages of a decision store in PostgreSQL; {@link Outbox} has the rules. */
 import { CLAIM_MS } from '../../coordinator/deliveries.ts';
-import type { MessageKey, Outbox, OutboxMessage, StoredMessage } from '../../coordinator/types.ts';
-import { type StoredOutboxRow, messagesOf } from '../sql/decision.ts';
+import type {
+  DropByHand,
+  ListedMessage,
+  MessageKey,
+  Outbox,
+  OutboxMessage,
+  StoredMessage,
+} from '../../coordinator/types.ts';
+import { type ListedOutboxRow, type StoredOutboxRow, type TableNames, listedOf, messagesOf } from '../sql/decision.ts';
+import { personOf } from '../sql/hand-action.ts';
+import type { PgResult } from './driver.ts';
 import { literal } from './gid.ts';
 import type { PrivatePool } from './private-pool.ts';
 
 export class PgOutbox implements Outbox {
   readonly #pool: PrivatePool;
   readonly #table: string;
+  readonly #dropped: string;
 
-  constructor(pool: PrivatePool, table: string) {
+  constructor(pool: PrivatePool, { outbox, dropped }: TableNames) {
     this.#pool = pool;
-    this.#table = table;
+    this.#table = outbox;
+    this.#dropped = dropped;
   }
 
-  /** The statement that stores messages: their deliverer's alone for the beginning. */
+  /**
+   * The statement that stores messages: their deliverer's alone for the beginning. The time is that of the statement, not that of the
+   * beginning of the transaction, which may be long ago.
+   */
   insertText(gid: string, messages: readonly OutboxMessage[]): string {
     const rows = messages.map(
       ({ target, payload }, index) =>
-        `(${literal(gid)}, ${index + 1}, ${literal(target)}, ${escaped(payload)}, now() + interval '${CLAIM_MS} milliseconds')`,
+        `(${literal(gid)}, ${index + 1}, ${literal(target)}, ${escaped(payload)}, clock_timestamp(), clock_timestamp() + interval '${CLAIM_MS} milliseconds')`,
     );
-    return `insert into ${this.#table} (gid, seq, target, payload, next_at) values ${rows.join()}`;
+    return `insert into ${this.#table} (gid, seq, target, payload, created_at, next_at) values ${rows.join()}`;
   }
 
-  async claim(targets: readonly string[], limit: number, forMs: number): Promise<StoredMessage[]> {
-    const { rows } = await this.#pool.query<StoredOutboxRow>(
-      `with due as (select gid, seq from ${this.#table} where not dead and next_at <= now() and target = any($1)
-         order by created_at, gid, seq limit $2 for update skip locked)
-       update ${this.#table} o set next_at = now() + $3 * interval '1 millisecond' from due
-       where o.gid = due.gid and o.seq = due.seq returning o.*`,
-      [targets, limit, forMs],
+  async claim(
+    targets: readonly string[],
+    limit: number,
+    forMs: number,
+    inOrder: readonly string[] = [],
+  ): Promise<StoredMessage[]> {
+    const any = targets.filter((target) => !inOrder.includes(target));
+    const messages: StoredMessage[] = [];
+    if (any.length > 0) {
+      const { rows } = await this.#pool.query<StoredOutboxRow>(this.#claimText(any, limit, forMs, 'true'));
+      messages.push(...messagesOf(rows));
+    }
+    if (inOrder.length > 0 && messages.length < limit) {
+      const isFirst = `not exists (select from ${this.#table} p where p.target = o.target and not p.dead and p.next_at > now()
+        and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq))`;
+      // One process at a time: nobody takes those behind what another one is taking at this moment.
+      const results = (await this.#pool.query(
+        `begin; select pg_advisory_xact_lock(hashtext(${literal(this.#table)})); ${this.#claimText(inOrder, limit - messages.length, forMs, isFirst)}; commit`,
+      )) as unknown as PgResult<StoredOutboxRow>[];
+      messages.push(...messagesOf(results[2]!.rows));
+    }
+    return messages;
+  }
+
+  #claimText(targets: readonly string[], limit: number, forMs: number, condition: string): string {
+    return `with due as (select gid, seq from ${this.#table} o where not dead and next_at <= now() and target in (${targets.map(literal).join()}) and ${condition}
+        order by created_at, gid, seq limit ${Math.trunc(limit)} for update skip locked)
+      update ${this.#table} o set next_at = clock_timestamp() + ${Math.trunc(forMs)} * interval '1 millisecond' from due
+      where o.gid = due.gid and o.seq = due.seq returning o.*`;
+  }
+
+  async hold(messages: readonly MessageKey[], forMs: number): Promise<void> {
+    await this.#pool.query(
+      `update ${this.#table} set next_at = now() + $3 * interval '1 millisecond' where not dead and ${these}`,
+      [...keysOf(messages), forMs],
     );
-    return messagesOf(rows);
   }
 
   async remove(messages: readonly MessageKey[]): Promise<void> {
@@ -46,16 +87,28 @@ export class PgOutbox implements Outbox {
     );
   }
 
-  async list(limit: number): Promise<StoredMessage[]> {
-    const { rows } = await this.#pool.query<StoredOutboxRow>(
-      `select * from ${this.#table} order by created_at, gid, seq limit $1`,
+  async list(limit: number): Promise<ListedMessage[]> {
+    const { rows } = await this.#pool.query<ListedOutboxRow>(
+      `select *, extract(epoch from now() - created_at) * 1000 as age_ms, extract(epoch from next_at - now()) * 1000 as due_in_ms
+       from ${this.#table} order by created_at, gid, seq limit $1`,
       [limit],
     );
-    return messagesOf(rows);
+    return listedOf(rows);
   }
 
   async retry(messages: readonly MessageKey[]): Promise<void> {
     await this.#pool.query(`update ${this.#table} set dead = false, next_at = now() where ${these}`, keysOf(messages));
+  }
+
+  async drop(messages: readonly MessageKey[], { by, forced }: DropByHand): Promise<StoredMessage[]> {
+    const { rows } = await this.#pool.query<StoredOutboxRow>(
+      `with gone as (delete from ${this.#table} where ${these} returning *),
+         written as (insert into ${this.#dropped} (gid, seq, target, attempts, error, stored_at, forced, done_by)
+           select gid, seq, target, attempts, error, created_at, $3, $4 from gone)
+       select * from gone`,
+      [...keysOf(messages), forced, personOf(by)],
+    );
+    return messagesOf(rows);
   }
 }
 

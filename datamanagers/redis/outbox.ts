@@ -66,6 +66,12 @@ export async function deliver(core: RedisCore, message: StoredMessage, expected:
   }
 }
 
+/** Whoever waits for the answers of these writes gets `reason` in place of them. */
+export function postpone(gid: string, reason: Error, expected: Expected): void {
+  for (const { command } of expected.get(gid) ?? []) command.reject(reason);
+  expected.delete(gid);
+}
+
 /** Undefined where it was applied before. */
 async function applyOnce(core: RedisCore, message: StoredMessage): Promise<Replies | undefined> {
   const { commands: all, key } = JSON.parse(message.payload) as Payload;

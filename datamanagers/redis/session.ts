@@ -19,7 +19,7 @@ import type { RedisClient, RedisCommand } from './driver.ts';
 import type { Prepared, ScriptDefinition } from './maker.ts';
 import { type CommandMethod, addMethods, addStreams } from './methods.ts';
 import { type RedisSessionOptions, checkSessionOptions, coreOf } from './options.ts';
-import { type Expected, deliver } from './outbox.ts';
+import { type Expected, deliver, postpone } from './outbox.ts';
 import { type PipelineSession, RedisPipeline } from './pipeline.ts';
 import type { CallResult, ChainableCommander, RedisCommands, RedisKey } from './surface.ts';
 
@@ -120,6 +120,11 @@ export class RedisSession extends PlainSession<RedisBranch> implements OutboxTar
   /** Applies writes that were stored with a decision: once, however often it is called with the same message. */
   deliver(message: StoredMessage): Promise<void> {
     return deliver(this.#core, message, this.#expected);
+  }
+
+  /** @internal Whoever waits for the answers of stored writes hears that they are applied later. */
+  postponed(gid: string, reason: Error): void {
+    postpone(gid, reason, this.#expected);
   }
 
   /**

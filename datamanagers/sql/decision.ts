@@ -1,6 +1,12 @@
 /** What decision stores in SQL databases have in common. */
 import { ConfigurationError, DecisionFailedError, FencedError, describe, toError } from '../../coordinator/errors.ts';
-import type { DecidedOutcome, DecisionRow, StoredMessage } from '../../coordinator/types.ts';
+import type {
+  DecidedOutcome,
+  DecisionRow,
+  HandActionRow,
+  ListedMessage,
+  StoredMessage,
+} from '../../coordinator/types.ts';
 
 /** How long a fence waits for decisions on the way, in milliseconds. */
 export const FENCE_TIMEOUT_MS = 2_000;
@@ -13,6 +19,7 @@ export interface TableNames {
   readonly decision: string;
   readonly outbox: string;
   readonly audit: string;
+  readonly dropped: string;
 }
 
 const PREFIX = /^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$/;
@@ -31,6 +38,7 @@ export function tableNames(prefix: string): TableNames {
     decision: `${prefix}decision`,
     outbox: `${prefix}outbox`,
     audit: `${prefix}audit`,
+    dropped: `${prefix}dropped`,
   };
 }
 
@@ -82,9 +90,40 @@ export interface StoredOutboxRow {
   readonly created_at: Date;
 }
 
-/** The messages of rows, oldest first. */
-export function messagesOf(rows: readonly StoredOutboxRow[]): StoredMessage[] {
-  const messages = rows.map((row) => ({
+/** A row of the outbox with what its store says of the time. */
+export interface ListedOutboxRow extends StoredOutboxRow {
+  readonly age_ms: number | string;
+  readonly due_in_ms: number | string;
+}
+
+/** A row of the table of what was dropped by hand. */
+export interface StoredDrop {
+  readonly gid: string;
+  readonly seq: number;
+  readonly target: string;
+  readonly error: string | null;
+  readonly forced: boolean | number;
+  readonly done_by: string;
+  readonly at: Date;
+}
+
+/** What was dropped, among what else was done by hand. */
+export function dropOf(row: StoredDrop): HandActionRow {
+  const message = { sequence: row.seq, target: row.target, error: row.error ?? undefined };
+  return { gid: row.gid, action: 'drop', by: row.done_by, forced: Boolean(row.forced), at: row.at, message };
+}
+
+/** The messages of rows, in their order, with what their store says of the time. */
+export function listedOf(rows: readonly ListedOutboxRow[]): ListedMessage[] {
+  return rows.map((row) => ({
+    ...messageOf(row),
+    ageMs: Math.max(0, Number(row.age_ms)),
+    dueInMs: Math.max(0, Number(row.due_in_ms)),
+  }));
+}
+
+function messageOf(row: StoredOutboxRow): StoredMessage {
+  return {
     gid: row.gid,
     sequence: row.seq,
     target: row.target,
@@ -93,12 +132,18 @@ export function messagesOf(rows: readonly StoredOutboxRow[]): StoredMessage[] {
     isDead: Boolean(row.dead),
     error: row.error ?? undefined,
     createdAt: row.created_at,
-  }));
-  return messages.sort(
-    (a, b) =>
-      a.createdAt.getTime() - b.createdAt.getTime() ||
-      (a.gid < b.gid ? -1 : a.gid > b.gid ? 1 : a.sequence - b.sequence),
-  );
+  };
+}
+
+/** The messages of rows, oldest first. */
+export function messagesOf(rows: readonly StoredOutboxRow[]): StoredMessage[] {
+  return rows
+    .map(messageOf)
+    .sort(
+      (a, b) =>
+        a.createdAt.getTime() - b.createdAt.getTime() ||
+        (a.gid < b.gid ? -1 : a.gid > b.gid ? 1 : a.sequence - b.sequence),
+    );
 }
 
 export function outcomeOf({ outcome }: Pick<StoredDecision, 'outcome'>): DecidedOutcome {

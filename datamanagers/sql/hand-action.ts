@@ -57,12 +57,15 @@ export async function actByHand(
     outcome = await read(lock);
   }
   if (outcome === undefined || (outcome === 'committed') === (action === 'commit')) {
-    // Backslashes are taken differently by different servers and settings.
-    const who = literal(by.replaceAll(/[\\\0]/g, '/').slice(0, LONGEST_NAME));
-    const values = [id, literal(action), String(forced), who].join(', ');
+    const values = [id, literal(action), String(forced), literal(personOf(by))].join(', ');
     await ask(`insert into ${tables.audit} (gid, action, forced, done_by) values (${values})`);
   }
   return outcome;
+}
+
+/** Who did something, so that it can be written: backslashes are taken differently by different servers and settings. */
+export function personOf(by: string): string {
+  return by.replaceAll(/[\\\0]/g, '/').slice(0, LONGEST_NAME);
 }
 
 function goneAlready(gid: string): FencedError {
@@ -74,4 +77,9 @@ function goneAlready(gid: string): FencedError {
 
 export function handActionOf(row: StoredHandAction): HandActionRow {
   return { gid: row.gid, action: row.action, by: row.done_by, forced: Boolean(row.forced), at: row.at };
+}
+
+/** What was done by hand, oldest first; what was done at the same moment stays in its order. */
+export function inTime(rows: readonly HandActionRow[]): HandActionRow[] {
+  return [...rows].sort((a, b) => a.at.getTime() - b.at.getTime());
 }

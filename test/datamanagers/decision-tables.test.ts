@@ -12,6 +12,9 @@ const stores: DecisionStore[] = [
   ...(oracle === undefined ? [] : [await mysqlStore('MySQL', oracle)]),
 ];
 
+/** That of the tables now. */
+const VERSION = '2';
+
 let tables = 0;
 
 for (const store of stores) {
@@ -34,7 +37,7 @@ for (const store of stores) {
     assert.is(new Set(identities).size, 1);
     const { store: identity, version } = await meta();
     assert.is(identity, identities[0]);
-    assert.is(version, '1');
+    assert.is(version, VERSION);
     await logs[0]!.register('one', 'first', 60_000);
     await logs[1]!.decide(decisionOf('one'));
   });
@@ -42,21 +45,38 @@ for (const store of stores) {
   test('a process that died while it made them leaves them to the next one', async () => {
     const { log } = store.process({ tablePrefix });
     const identity = await log.open();
-    await store.rows(`update ${tablePrefix}meta set value = '0'`.concat(` where value = '1'`));
+    await store.rows(`update ${tablePrefix}meta set value = '0' where value = '${VERSION}'`);
     // PostgreSQL makes them in one transaction; elsewhere some may be there already.
     if (store.title === 'PostgreSQL') {
-      for (const table of ['node', 'lease', 'decision', 'outbox', 'audit']) {
+      for (const table of ['node', 'lease', 'decision', 'outbox', 'audit', 'dropped']) {
         await store.rows(`drop table ${tablePrefix}${table}`);
       }
     }
     assert.is(await store.process({ tablePrefix }).log.open(), identity);
-    assert.is((await meta())['version'], '1');
+    assert.is((await meta())['version'], VERSION);
     assert.equal(await log.nodes(), []);
+  });
+
+  test('tables of the release before are brought up to date, with what they hold', async () => {
+    const { log } = store.process({ tablePrefix });
+    const identity = await log.open();
+    await log.register('one', 'first', 60_000);
+    await log.decide({ ...decisionOf('one'), messages: [{ target: 'mail', payload: 'p' }] });
+    await store.rows(`drop table ${tablePrefix}dropped`);
+    await store.rows(`update ${tablePrefix}meta set value = '1' where value = '${VERSION}'`);
+    const later = store.process({ tablePrefix }).log;
+    const error = await assert.rejects(later.open({ create: false }), ConfigurationError);
+    assert.match(error.message, `its tables are of version 1, not ${VERSION}`);
+    assert.is(await later.open(), identity);
+    assert.is((await meta())['version'], VERSION);
+    const [message] = await later.outbox!.list(10);
+    assert.equal(await later.outbox!.drop([message!], { by: 'ops', forced: false }).then((all) => all.length), 1);
+    assert.is((await later.decisionsOf([decisionOf('one').gid])).length, 1);
   });
 
   test('tables of a later release are refused, and left as they are', async () => {
     await store.process({ tablePrefix }).log.open();
-    await store.rows(`update ${tablePrefix}meta set value = '99' where value = '1'`);
+    await store.rows(`update ${tablePrefix}meta set value = '99' where value = '${VERSION}'`);
     const error = await assert.rejects(store.process({ tablePrefix }).log.open(), ConfigurationError);
     assert.match(error.message, /of version 99, which a later release/);
     assert.is((await meta())['version'], '99');

@@ -1,7 +1,7 @@
 // Protects what is stored with a decision: Redis' writes are applied once and mails are sent at least once, though servers are away when the
 // transaction commits, or the process that has decided it is gone.
 import nodemailer from 'nodemailer';
-import { type Transaction, TransactionCoordinator, register } from 'unanimous';
+import { type DataManager, type Transaction, TransactionCoordinator, register } from 'unanimous';
 import { MailSession } from 'unanimous/mail';
 import { PgDecisionLog } from 'unanimous/pg';
 import { MailServer } from '../datamanagers/mail/setup.ts';
@@ -57,6 +57,20 @@ async function commit(work: (txn: Transaction) => unknown): Promise<Transaction>
     await work(txn);
     return txn;
   });
+}
+
+/** Does this when all are to finish, behind the databases. */
+function bystander(tpcFinish: () => Promise<void>): DataManager {
+  const nothing = (): void => undefined;
+  return {
+    sortKey: '~~~',
+    tpcBegin: nothing,
+    commit: nothing,
+    tpcVote: nothing,
+    tpcFinish,
+    tpcAbort: nothing,
+    abort: nothing,
+  };
 }
 
 const order = async (): Promise<void> => {
@@ -182,6 +196,24 @@ test('the mail server is away: the transaction commits, and the mail is sent whe
   );
   assert.match(mails.received[0]!.source, 'Af8=');
   assert.equal(await waiting(), []);
+});
+
+test('a message is its deliverer’s alone from when it is stored, however long its transaction has lasted by then', async () => {
+  let seen: { isLate: boolean; alone: boolean } | undefined;
+  await commit(async (txn) => {
+    await order();
+    const { rows } = await bank.session.query('select clock_timestamp()::text as late');
+    const look = async (): Promise<void> => {
+      // By the clock of the statement, not by that of the beginning of the transaction.
+      const found = await bank.admin.query(
+        `select bool_and(created_at > $1) as "isLate", bool_and(next_at > $1::timestamptz + interval '30 seconds') as alone from unanimous_outbox`,
+        [rows[0].late],
+      );
+      seen = found.rows[0];
+    };
+    txn.join(bystander(look));
+  });
+  assert.equal(seen, { isLate: true, alone: true });
 });
 
 test('another process delivers what this one has stored', async () => {
