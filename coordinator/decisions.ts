@@ -62,7 +62,8 @@ export class Decisions {
     this.#options = options;
     const { outbox } = options.log;
     if (outbox !== undefined) {
-      this.deliveries = new Deliveries({ outbox, attempts: options.deliveryAttempts, report: options.report });
+      const { deliveryAttempts: attempts, report } = options;
+      this.deliveries = new Deliveries({ outbox, prefix: () => this.prefix, attempts, report });
     }
   }
 

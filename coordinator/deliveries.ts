@@ -31,6 +31,8 @@ const MESSAGES_A_LOOK = 1_000;
 /** How messages are delivered. */
 export interface DeliveriesOptions {
   readonly outbox: Outbox;
+  /** What the ids of all transactions of this application begin with; undefined until the store is known. */
+  readonly prefix: () => string | undefined;
   /** After how many failures a message is dead. */
   readonly attempts: number;
   readonly report: (error: Error) => void;
@@ -88,12 +90,14 @@ export class Deliveries {
   /** Delivers what is due, and returns how much. @throws what the decision store does. */
   async due(): Promise<number> {
     const targets = [...this.#targets.keys()];
-    if (targets.length === 0) return 0;
-    const inOrder = targets.filter((name) => this.#isInOrder(name));
+    const prefix = this.#options.prefix();
+    if (targets.length === 0 || prefix === undefined) return 0;
+    const inOrder = targets.filter((name) => this.#targets.get(name)!.anyOrder !== true);
+    const claim = { prefix, targets, inOrder, limit: MESSAGES_A_CLAIM, forMs: CLAIM_MS };
     const endMs = environment.now() + PASS_MS;
     let delivered = 0;
     for (;;) {
-      const messages = await this.#options.outbox.claim(targets, MESSAGES_A_CLAIM, CLAIM_MS, inOrder);
+      const messages = await this.#options.outbox.claim(claim);
       delivered += await this.#deliverAll(messages);
       if (messages.length < MESSAGES_A_CLAIM || environment.now() >= endMs || this.#stopping) break;
     }
@@ -106,17 +110,17 @@ export class Deliveries {
     this.#stopping = true;
   }
 
-  #isInOrder(name: string): boolean {
-    return this.#targets.get(name)?.anyOrder !== true;
-  }
-
   /** Where nothing that has failed, or was left to recovery, waits any more, what is committed next is delivered at once again. */
   async #unblock(): Promise<void> {
     const waiting = await this.#options.outbox.list(MESSAGES_A_LOOK);
     if (waiting.length === MESSAGES_A_LOOK) return;
     for (const name of this.#blocked) {
       const isFree = waiting.every(
-        (each) => each.target !== name || each.isDead || (each.attempts === 0 && each.dueInMs > 0),
+        (each) =>
+          each.target !== name ||
+          !each.gid.startsWith(this.#options.prefix()!) ||
+          each.isDead ||
+          (each.attempts === 0 && each.dueInMs > 0),
       );
       if (isFree) this.#blocked.delete(name);
     }

@@ -187,16 +187,10 @@ export interface OutboxTarget {
 /** Messages that wait for their delivery, in the decision store. */
 export interface Outbox {
   /**
-   * At most `limit` messages for these targets that are due, oldest first. Nobody else gets them for `forMs` milliseconds, nor those
-   * that were stored less than 30 seconds ago. Of the targets that are also among `inOrder`, only messages without an earlier one of
-   * the same target that isn't due and isn't dead.
+   * Messages that are due, oldest first. Nobody else gets them for {@link Claim.forMs} milliseconds, nor those that were stored less than
+   * 30 seconds ago.
    */
-  claim(
-    targets: readonly string[],
-    limit: number,
-    forMs: number,
-    inOrder?: readonly string[],
-  ): Promise<StoredMessage[]>;
+  claim(claim: Claim): Promise<StoredMessage[]>;
   /** Keeps claimed messages for their deliverer for `forMs` milliseconds from now; 0 gives them back. */
   hold(messages: readonly MessageKey[], forMs: number): Promise<void>;
   /** Deletes messages that were delivered. */
@@ -212,6 +206,20 @@ export interface Outbox {
    * as they were.
    */
   drop(messages: readonly MessageKey[], hand: DropByHand): Promise<StoredMessage[]>;
+}
+
+/** Which messages somebody is ready to deliver. */
+export interface Claim {
+  /** What the ids of their transactions begin with: the application, and the store. */
+  readonly prefix: string;
+  /** For which targets. */
+  readonly targets: readonly string[];
+  /** Those among them in order of which they are delivered: only messages without an earlier one of the same target that isn't due and isn't dead. */
+  readonly inOrder: readonly string[];
+  /** How many at most. */
+  readonly limit: number;
+  /** For how long, in milliseconds. */
+  readonly forMs: number;
 }
 
 /** A message as it waits. */

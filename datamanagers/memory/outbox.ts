@@ -2,6 +2,7 @@
 import { CLAIM_MS } from '../../coordinator/deliveries.ts';
 import { environment } from '../../coordinator/environment.ts';
 import type {
+  Claim,
   DropByHand,
   HandActionRow,
   ListedMessage,
@@ -38,19 +39,15 @@ export class MemoryOutbox implements Outbox {
     }
   }
 
-  claim(
-    targets: readonly string[],
-    limit: number,
-    forMs: number,
-    inOrder: readonly string[] = [],
-  ): Promise<StoredMessage[]> {
+  claim({ prefix, targets, inOrder, limit, forMs }: Claim): Promise<StoredMessage[]> {
     const now = environment.now();
     const claimed: WaitingMessage[] = [];
     const blocked = new Set<string>();
     for (const waiting of this.#waiting) {
       const { message, dueMs } = waiting;
       if (claimed.length === limit) break;
-      if (message.isDead || !targets.includes(message.target) || blocked.has(message.target)) continue;
+      if (message.isDead || !message.gid.startsWith(prefix)) continue;
+      if (!targets.includes(message.target) || blocked.has(message.target)) continue;
       if (dueMs <= now) claimed.push(waiting);
       else if (inOrder.includes(message.target)) blocked.add(message.target);
     }

@@ -1,6 +1,7 @@
 /** The messages of a decision store in MySQL or MariaDB; {@link Outbox} has the rules. */
 import { CLAIM_MS } from '../../coordinator/deliveries.ts';
 import type {
+  Claim,
   DropByHand,
   ListedMessage,
   MessageKey,
@@ -35,19 +36,15 @@ export class MysqlOutbox implements Outbox {
     return `insert into ${this.#table} (gid, seq, target, payload, next_at) values ${rows.join()}`;
   }
 
-  claim(
-    targets: readonly string[],
-    limit: number,
-    forMs: number,
-    inOrder: readonly string[] = [],
-  ): Promise<StoredMessage[]> {
+  claim({ prefix, targets, inOrder, limit, forMs }: Claim): Promise<StoredMessage[]> {
+    const isOurs = (table: string): string => `left(${table}.gid, ${prefix.length}) = ${quote(prefix)}`;
     return this.#pool.transaction(async (ask) => {
-      let condition = 'true';
+      let condition = isOurs('o');
       if (inOrder.length > 0) {
         // One process at a time: nobody takes those behind what another one is taking at this moment. This statement makes no snapshot.
         await ask(`select value from ${this.#meta} where name = 'version' for update`);
-        condition = `(o.target not in (${inOrder.map(quote).join()}) or not exists (select 1 from ${this.#table} p where p.target = o.target
-          and p.dead = 0 and p.next_at > now(3) and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq)))`;
+        condition += ` and (o.target not in (${inOrder.map(quote).join()}) or not exists (select 1 from ${this.#table} p where p.target = o.target
+          and ${isOurs('p')} and p.dead = 0 and p.next_at > now(3) and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq)))`;
       }
       const { rows } = await ask<StoredOutboxRow>(
         `select * from ${this.#table} o where dead = 0 and next_at <= now(3) and target in (${targets.map(quote).join()}) and ${condition}

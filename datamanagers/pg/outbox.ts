@@ -1,6 +1,7 @@
 /** The messages of a decision store in PostgreSQL; {@link Outbox} has the rules. */
 import { CLAIM_MS } from '../../coordinator/deliveries.ts';
 import type {
+  Claim,
   DropByHand,
   ListedMessage,
   MessageKey,
@@ -37,35 +38,29 @@ export class PgOutbox implements Outbox {
     return `insert into ${this.#table} (gid, seq, target, payload, created_at, next_at) values ${rows.join()}`;
   }
 
-  async claim(
-    targets: readonly string[],
-    limit: number,
-    forMs: number,
-    inOrder: readonly string[] = [],
-  ): Promise<StoredMessage[]> {
-    const any = targets.filter((target) => !inOrder.includes(target));
+  async claim({ prefix, targets, inOrder, limit, forMs }: Claim): Promise<StoredMessage[]> {
+    const isOurs = (table: string): string => `left(${table}.gid, ${prefix.length}) = ${literal(prefix)}`;
+    const textOf = (names: readonly string[], rest: number, condition: string): string =>
+      `with due as (select gid, seq from ${this.#table} o where not dead and next_at <= now() and target in (${names.map(literal).join()}) and ${condition}
+          order by created_at, gid, seq limit ${Math.trunc(rest)} for update skip locked)
+        update ${this.#table} o set next_at = clock_timestamp() + ${Math.trunc(forMs)} * interval '1 millisecond' from due
+        where o.gid = due.gid and o.seq = due.seq returning o.*`;
+    const free = targets.filter((target) => !inOrder.includes(target));
     const messages: StoredMessage[] = [];
-    if (any.length > 0) {
-      const { rows } = await this.#pool.query<StoredOutboxRow>(this.#claimText(any, limit, forMs, 'true'));
+    if (free.length > 0) {
+      const { rows } = await this.#pool.query<StoredOutboxRow>(textOf(free, limit, isOurs('o')));
       messages.push(...messagesOf(rows));
     }
     if (inOrder.length > 0 && messages.length < limit) {
-      const isFirst = `not exists (select from ${this.#table} p where p.target = o.target and not p.dead and p.next_at > now()
-        and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq))`;
+      const isFirst = `${isOurs('o')} and not exists (select from ${this.#table} p where p.target = o.target and ${isOurs('p')} and not p.dead
+        and p.next_at > now() and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq))`;
       // One process at a time: nobody takes those behind what another one is taking at this moment.
       const results = (await this.#pool.query(
-        `begin; select pg_advisory_xact_lock(hashtext(${literal(this.#table)})); ${this.#claimText(inOrder, limit - messages.length, forMs, isFirst)}; commit`,
+        `begin; select pg_advisory_xact_lock(hashtext(${literal(this.#table)})); ${textOf(inOrder, limit - messages.length, isFirst)}; commit`,
       )) as unknown as PgResult<StoredOutboxRow>[];
       messages.push(...messagesOf(results[2]!.rows));
     }
     return messages;
-  }
-
-  #claimText(targets: readonly string[], limit: number, forMs: number, condition: string): string {
-    return `with due as (select gid, seq from ${this.#table} o where not dead and next_at <= now() and target in (${targets.map(literal).join()}) and ${condition}
-        order by created_at, gid, seq limit ${Math.trunc(limit)} for update skip locked)
-      update ${this.#table} o set next_at = clock_timestamp() + ${Math.trunc(forMs)} * interval '1 millisecond' from due
-      where o.gid = due.gid and o.seq = due.seq returning o.*`;
   }
 
   async hold(messages: readonly MessageKey[], forMs: number): Promise<void> {

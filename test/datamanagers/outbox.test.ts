@@ -1,6 +1,6 @@
 // Protects the messages in a decision store: each is somebody's alone for a time, those of a target keep their order also where several
 // processes take them at once, and what a person does to them is done in one step with the trace of it.
-import { type DecisionLog, MemoryDecisionLog, MemoryDecisionStore, type Outbox } from 'unanimous';
+import { type DecisionLog, MemoryDecisionLog, MemoryDecisionStore, type Outbox, type StoredMessage } from 'unanimous';
 import { mariadb, mysql, postgres } from '../support/servers.ts';
 import { assert, suite } from '../support/suite.ts';
 import { type DecisionStore, decisionOf, mysqlStore, pgStore } from './decision-stores.ts';
@@ -72,42 +72,49 @@ for (const place of places) {
     await other.open();
     return { log, one: log.outbox!, other: other.outbox! };
   }
+  const claim = (
+    outbox: Outbox,
+    targets: string[],
+    limit: number,
+    forMs: number,
+    inOrder: string[] = [],
+  ): Promise<StoredMessage[]> => outbox.claim({ prefix: 'shop:store:', targets, limit, forMs, inOrder });
   const numbers = (messages: readonly { payload: string }[]): string[] =>
     messages.map(({ payload }) => payload.split(' ')[0]!);
 
   test('what was just stored is its process’s alone, then whoever’s comes first, and that one’s alone for a time', async () => {
     const { one, other } = await stored(['a', 'b'], ['a']);
-    assert.equal(await one.claim(['a', 'b'], 10, 60_000), []);
+    assert.equal(await claim(one, ['a', 'b'], 10, 60_000), []);
     await place.due();
-    const claimed = await one.claim(['a'], 10, 60_000);
+    const claimed = await claim(one, ['a'], 10, 60_000);
     assert.equal(numbers(claimed), ['1.1', '2.1']);
     assert.is(claimed[0]!.payload, `1.1 ü' \\ "a"`);
-    assert.equal(await other.claim(['a', 'c'], 10, 60_000), []);
-    assert.equal(numbers(await other.claim(['b'], 10, 60_000)), ['1.2']);
+    assert.equal(await claim(other, ['a', 'c'], 10, 60_000), []);
+    assert.equal(numbers(await claim(other, ['b'], 10, 60_000)), ['1.2']);
     await one.remove(claimed.slice(0, 1));
     await one.hold(claimed.slice(1), 0);
-    assert.equal(numbers(await other.claim(['a'], 10, 60_000)), ['2.1']);
+    assert.equal(numbers(await claim(other, ['a'], 10, 60_000)), ['2.1']);
     await other.hold(claimed.slice(1), 60_000);
-    assert.equal(await one.claim(['a'], 10, 60_000), []);
+    assert.equal(await claim(one, ['a'], 10, 60_000), []);
   });
 
   test('in order, nothing is claimed behind what waits to be tried again, or is somebody else’s; dead ones keep nothing', async () => {
     const { one, other } = await stored(['a', 'b'], ['a', 'b'], ['a']);
     await place.due();
-    const [first] = await one.claim(['a'], 1, 60_000, ['a']);
+    const [first] = await claim(one, ['a'], 1, 60_000, ['a']);
     assert.equal(numbers([first!]), ['1.1']);
     assert.equal(
-      numbers(await other.claim(['a', 'b'], 10, 60_000, ['a'])),
+      numbers(await claim(other, ['a', 'b'], 10, 60_000, ['a'])),
       ['1.2', '2.2'],
       'b has an order of its own',
     );
     await one.failed(first!, 'no', 60_000);
-    assert.equal(await other.claim(['a'], 10, 60_000, ['a']), [], 'it waits to be tried again');
-    assert.equal(numbers(await other.claim(['a'], 1, 60_000)), ['2.1'], 'where the order doesn’t matter');
+    assert.equal(await claim(other, ['a'], 10, 60_000, ['a']), [], 'it waits to be tried again');
+    assert.equal(numbers(await claim(other, ['a'], 1, 60_000)), ['2.1'], 'where the order doesn’t matter');
     await one.failed(first!, 'no', undefined);
-    assert.equal(await other.claim(['a'], 10, 60_000, ['a']), [], 'the second one is somebody else’s');
+    assert.equal(await claim(other, ['a'], 10, 60_000, ['a']), [], 'the second one is somebody else’s');
     await other.remove([{ gid: decisionOf('one', 2).gid, sequence: 1 }]);
-    assert.equal(numbers(await other.claim(['a'], 10, 60_000, ['a'])), ['3.1']);
+    assert.equal(numbers(await claim(other, ['a'], 10, 60_000, ['a'])), ['3.1']);
   });
 
   test('in order, of processes that claim at the same moment each gets what nobody gets before it', async () => {
@@ -115,7 +122,7 @@ for (const place of places) {
     const taken: string[] = [];
     const work = async (outbox: Outbox): Promise<void> => {
       for (let round = 0; round < 12; round++) {
-        const claimed = await outbox.claim(['a'], 2, 60_000, ['a']);
+        const claimed = await claim(outbox, ['a'], 2, 60_000, ['a']);
         taken.push(...numbers(claimed));
         if (claimed.length > 0) await outbox.remove(claimed);
       }
@@ -127,6 +134,19 @@ for (const place of places) {
       taken,
       Array.from({ length: 12 }, (_, index) => `${index + 1}.1`),
     );
+  });
+
+  test('of several applications in one store each gets its own messages, and waits for nobody else’s', async () => {
+    const { one, log } = await stored(['a']);
+    await log.register('two', 'second', 60_000);
+    const messages = [{ target: 'a', payload: 'other ' }];
+    await log.decide({ gid: 'shop_:store:two:1', incarnation: 'two', participants: [], messages });
+    await place.due();
+    await one.hold([{ gid: decisionOf('one', 1).gid, sequence: 1 }], 60_000);
+    const others = { targets: ['a'], inOrder: ['a'], limit: 10, forMs: 60_000 };
+    assert.equal(await one.claim({ ...others, prefix: 'shop:store:' }), []);
+    assert.equal(await one.claim({ ...others, prefix: 'shopx:store:' }), []);
+    assert.equal(numbers(await one.claim({ ...others, prefix: 'shop_:store:' })), ['other']);
   });
 
   test('a person sees what waits, oldest first, why, since when and until when', async () => {
