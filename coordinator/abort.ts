@@ -1,4 +1,5 @@
 /** The abort (zope 82-88, 99-101). */
+import { events, publishEnd } from './events.ts';
 import type { Transaction } from './transaction.ts';
 import { suppress, toError } from './errors.ts';
 import { isThenable } from './thenable.ts';
@@ -10,6 +11,7 @@ import { callReportingHooks } from './call-hooks.ts';
  */
 export async function abortTransaction(txn: Transaction): Promise<void> {
   txn.ending = true;
+  const isTold = txn.state === 'commit failed';
   txn.transition('aborting');
   let first: Error | undefined;
   const failed = (thrown: unknown): void => {
@@ -39,6 +41,7 @@ export async function abortTransaction(txn: Transaction): Promise<void> {
     }
   }
   txn.transition('aborted');
+  if (events.abort.hasSubscribers && !isTold) publishEnd('abort', txn);
   txn.leave();
   try {
     const told = synchronizers.notify('afterCompletion', txn);

@@ -1,6 +1,7 @@
 /** The commit from its call to its outcome (zope 48, 52, 63, 76-81, 94-103 and their departures). */
 import { callBeforeCommitHooks, callReportingHooks } from './call-hooks.ts';
 import { attempt } from './cleanup.ts';
+import { events, publishEnd } from './events.ts';
 import { isOutcomeUnknown, suppress, toError } from './errors.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
@@ -102,6 +103,7 @@ function prepare(txn: Transaction): Awaitable<void> {
 /** Committed: afterCompletion inside, the manager freed, after-commit hooks outside (departures from zope 81, 97, 98). */
 function succeed(txn: Transaction): Awaitable<void> {
   txn.transition('committed');
+  if (events.commit.hasSubscribers) publishEnd('commit', txn);
   return complete(txn, true);
 }
 
@@ -134,6 +136,7 @@ function callAfterCommitHooks(txn: Transaction, committed: boolean): Awaitable<v
 /** The outcome isn't known everywhere: nothing more is called, and nothing may be repeated. */
 async function remainInDoubt(txn: Transaction, error: Error): Promise<never> {
   txn.transition('in doubt');
+  if (events['in-doubt'].hasSubscribers) publishEnd('in-doubt', txn, error);
   await complete(txn, txn.decided);
   throw error;
 }
@@ -147,6 +150,7 @@ async function fail(txn: Transaction, error: Error): Promise<never> {
     suppress(error, failure);
   }
   txn.fail(error);
+  if (events.abort.hasSubscribers) publishEnd('abort', txn, error);
   if (txn.deadline !== undefined) {
     txn.deadline.clear();
     txn.deadline = undefined;

@@ -9,6 +9,15 @@ export { Savepoint } from './savepoint.ts';
 export type { Status } from './status.ts';
 export type { OnError } from './report.ts';
 export { register, markChanged, joinTransaction, sessionState } from './session.ts';
+export {
+  observe,
+  type EndEvent,
+  type ResourceEvent,
+  type TransactionEvent,
+  type TransactionEventName,
+  type TransactionEvents,
+  type TransactionListeners,
+} from './events.ts';
 export { UnitOfWork } from './unit-of-work.ts';
 export { expectUpdated, type UpdateDetails } from './optimistic.ts';
 export type { Xid } from './xid.ts';

@@ -8,6 +8,8 @@ import {
   suppress,
   toError,
 } from './errors.ts';
+import { events, isEndObserved } from './events.ts';
+import { environment } from './environment.ts';
 import { Deadline, signalError } from './deadline.ts';
 import type { Decisions } from './decisions.ts';
 import { NO_OPTIONS, type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
@@ -124,6 +126,8 @@ export class TransactionManager {
     }
     this.#current = txn;
     this.started(txn);
+    if (isEndObserved()) txn.startedMs ??= environment.now();
+    if (events.begin.hasSubscribers) events.begin.publish({ transaction: txn });
     return txn;
   }
 

@@ -14,6 +14,7 @@
  */
 import { type Decisions, incarnationOf } from './decisions.ts';
 import { environment } from './environment.ts';
+import { events, watched } from './events.ts';
 import { toError } from './errors.ts';
 import type { DecidedOutcome, DecisionRow, RecoverableResource } from './types.ts';
 import type { Xid } from './xid.ts';
@@ -72,12 +73,24 @@ export class Recovery {
 
   /** Runs a pass, or waits for the one that runs. @throws what the decision store does. */
   pass(): Promise<RecoveryReport> {
-    this.#running ??= this.#decisions
-      .watchActive((active) => this.#pass(active))
-      .finally(() => {
-        this.#running = undefined;
-      });
+    this.#running ??= this.#observedPass().finally(() => {
+      this.#running = undefined;
+    });
     return this.#running;
+  }
+
+  #observedPass(): Promise<RecoveryReport> {
+    const startMs = environment.now();
+    return watched(
+      () => this.#decisions.watchActive((active) => this.#pass(active)),
+      (report, error) => {
+        if (!events.recovery.hasSubscribers) return;
+        const durationMs = environment.now() - startMs;
+        events.recovery.publish(
+          error === undefined ? { durationMs, report: report as RecoveryReport } : { durationMs, error },
+        );
+      },
+    );
   }
 
   /** A pass that runs delivers no further messages. */

@@ -1,5 +1,6 @@
 /** Running a function in a transaction of its own, again where the error is transient (zope 21-45 and their departures). */
 import { ConfigurationError, describe, suppress, toError } from './errors.ts';
+import { events } from './events.ts';
 import { environment } from './environment.ts';
 import type { TransactionManager } from './manager.ts';
 import { NO_OPTIONS, type Rule, type Rules, aDelay, checkOptions, oneOf, transactionRules } from './options.ts';
@@ -122,6 +123,9 @@ async function tryOnce<T>(
     return { done: true, value };
   } catch (thrown) {
     const retry = !isLast && mayRetry(txn, manager, thrown);
+    if (retry && events.retry.hasSubscribers) {
+      events.retry.publish({ transaction: txn, attempt, error: toError(thrown) });
+    }
     await end(manager, thrown);
     if (!retry) throw thrown;
     return { done: false };

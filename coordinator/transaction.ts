@@ -17,6 +17,7 @@ import {
   suppress,
   suppressedBy,
 } from './errors.ts';
+import { events } from './events.ts';
 import { Hooks, type HookKind } from './hooks.ts';
 import type { TransactionManager } from './manager.ts';
 import { type NestedFrame, wakeWaiting } from './nested-frame.ts';
@@ -50,6 +51,9 @@ export class Transaction {
   /** Which attempt of `run` or `attempts` this is, from 1. */
   attempt = 1;
 
+  /** @internal When it began, by the clock of the environment; undefined where nobody asks. */ startedMs:
+    | number
+    | undefined = undefined;
   /** @internal */ state: Status = 'active';
   /** @internal True from the call of commit() or abort() on. */ ending = false;
   /** @internal The commit or abort under way, where it didn't end synchronously. */ completion:
@@ -156,6 +160,7 @@ export class Transaction {
     if (this.#savepoints !== undefined) {
       for (const savepoint of this.#savepoints) savepoint.joinedLater(manager);
     }
+    if (events.join.hasSubscribers) events.join.publish({ transaction: this, resource: this.nameOf(manager) });
   }
 
   /**

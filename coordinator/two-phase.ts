@@ -3,6 +3,8 @@
  * 138-140). After all votes only forward: whoever has voted yes is finished, whatever another one throws.
  */
 import { attempt, cleanUp } from './cleanup.ts';
+import { events, observed, watched } from './events.ts';
+import { environment } from './environment.ts';
 import { type DecisionToTake, chooseWay, inSortOrder } from './commit-way.ts';
 import {
   type CommitOutcomeUnknownError,
@@ -116,7 +118,7 @@ export class TwoPhaseCommit {
     // A deadline that ran out counts until the one who decides has been asked.
     this.#refuseCancelled();
     if (manager === this.#carrier) return this.#writeDecision();
-    return manager.tpcVote(this.#txn);
+    return events.vote.hasSubscribers ? observed('vote', this.#txn, manager) : manager.tpcVote(this.#txn);
   }
 
   #count(vote: unknown): void {
@@ -141,8 +143,22 @@ export class TwoPhaseCommit {
 
   async #writeDecision(): Promise<void> {
     const decision = this.#decision!;
-    await decision.store.decide(this.#txn, decision, this.#carrier);
+    const write = (): Promise<void> => decision.store.decide(this.#txn, decision, this.#carrier);
+    await (events.decide.hasSubscribers ? this.#observed(write) : write());
     this.#txn.decided = true;
+  }
+
+  #observed(write: () => Promise<void>): Promise<void> {
+    const transaction = this.#txn;
+    const startMs = environment.now();
+    return watched(write, (_answer, error) =>
+      events.decide.publish({
+        transaction,
+        way: transaction.way,
+        durationMs: environment.now() - startMs,
+        ...(error === undefined ? {} : { error }),
+      }),
+    );
   }
 
   /** Delivers what was stored with the decision; undefined where there is nothing. */
@@ -183,9 +199,13 @@ export class TwoPhaseCommit {
       const end = this.#endOfGroup();
       if (end > this.#called + 1) return this.#finishAtOnce(end);
       const manager = this.#order[this.#called++]!;
-      if (!this.#isReleased(manager)) return manager.tpcFinish(this.#txn);
+      if (!this.#isReleased(manager)) return this.#finish(manager);
     }
     return false;
+  }
+
+  #finish(manager: DataManager): unknown {
+    return events.finish.hasSubscribers ? observed('finish', this.#txn, manager) : manager.tpcFinish(this.#txn);
   }
 
   #isReleased(manager: DataManager): boolean {
@@ -195,7 +215,7 @@ export class TwoPhaseCommit {
   async #finishAtOnce(end: number): Promise<void> {
     const group = this.#order.slice(this.#called, end).filter((manager) => !this.#isReleased(manager));
     this.#called = end;
-    const settled = await Promise.allSettled(group.map(async (manager) => manager.tpcFinish(this.#txn)));
+    const settled = await Promise.allSettled(group.map(async (manager) => this.#finish(manager)));
     for (const [index, one] of settled.entries()) {
       if (one.status === 'rejected') this.#recordFailure(group[index]!, one.reason);
     }
