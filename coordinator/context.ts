@@ -10,6 +10,7 @@ import { TransactionClosed } from './errors.ts';
 import { type ManagerOptions, TransactionManager, noTransaction } from './manager.ts';
 import type { Decisions } from './decisions.ts';
 import type { NestedFrame } from './nested-frame.ts';
+import type { Sandbox } from './sandbox.ts';
 import { Synchronizers } from './synchronizers.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -62,11 +63,14 @@ export class ContextManager extends TransactionManager {
     return this.#home;
   }
   readonly #home: ContextManager;
+  /** The transaction of the code that has opened the context. */
+  readonly #outer: Transaction | undefined;
   #onClose: Set<() => void> | undefined = undefined;
 
-  constructor(owner: ContextOwner, parent: ContextManager | undefined) {
+  constructor(owner: ContextOwner, parent: ContextManager | undefined, outer?: Transaction) {
     super(owner.managerOptions, parent === undefined ? new Synchronizers() : parent.synchronizers);
     this.#owner = owner;
+    this.#outer = outer;
     this.#home = parent === undefined ? this : parent.home;
   }
 
@@ -78,6 +82,10 @@ export class ContextManager extends TransactionManager {
     return this.#owner.decisions();
   }
 
+  override get sandbox(): Sandbox | undefined {
+    return this.#owner.sandbox();
+  }
+
   protected override ready(): Promise<void> | undefined {
     return this.#owner.decisions()?.ready();
   }
@@ -86,6 +94,7 @@ export class ContextManager extends TransactionManager {
     this.#owner.count(1);
     // Whoever calls begin() goes on in this transaction, and what it calls.
     this.#owner.storage.enterWith(new Scope(this, txn));
+    this.#owner.sandbox()?.began(txn, this.#outer);
   }
 
   override free(txn: Transaction): void {
@@ -120,6 +129,7 @@ export interface ContextOwner {
   readonly refusal: () => Error | undefined;
   readonly nextId: () => string;
   readonly decisions: () => Decisions | undefined;
+  readonly sandbox: () => Sandbox | undefined;
   readonly count: (difference: number) => void;
 }
 

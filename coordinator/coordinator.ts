@@ -20,6 +20,7 @@ import { emitWarning } from './report.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, coordinatorRunRules, runOwned } from './run.ts';
 import { type NestedFrame, checkFrame } from './nested-frame.ts';
 import { runJoined, runNested } from './run-joined.ts';
+import type { Sandbox } from './sandbox.ts';
 import type { Savepoint } from './savepoint.ts';
 import { isThenable, started } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
@@ -110,6 +111,7 @@ export class TransactionCoordinator {
   #decisions: Decisions | undefined = undefined;
   #recovery: Recovery | undefined = undefined;
   #loop: RecoveryLoop | undefined = undefined;
+  #sandbox: Sandbox | undefined = undefined;
   readonly #resources = new Set<RecoverableResource>();
   readonly #targets = new Set<OutboxTarget>();
 
@@ -121,9 +123,10 @@ export class TransactionCoordinator {
       get managerOptions(): ManagerOptions {
         return self.#managerOptions;
       },
-      refusal: () => (this.#closed ? closedError() : undefined),
-      nextId: () => this.#decisions?.nextId() ?? (this.#ids ??= new XidSource(this.#options.app)).next(),
-      decisions: () => this.#decisions,
+      refusal: () => (this.#closed ? closedError() : this.#sandbox?.refusal()),
+      nextId: () => this.#owner.decisions()?.nextId() ?? (this.#ids ??= new XidSource(this.#options.app)).next(),
+      decisions: () => (this.#sandbox === undefined ? this.#decisions : this.#sandbox.decisions),
+      sandbox: () => this.#sandbox,
       count: (difference) => {
         this.#open += difference;
         if (this.#open === 0) this.#whenIdle?.();
@@ -384,7 +387,8 @@ export class TransactionCoordinator {
     body: (manager: ContextManager, ...args: A) => Promise<T>,
     ...args: A
   ): Promise<T> {
-    const manager = new ContextManager(this.#owner, this.#storage.getStore()?.manager);
+    const scope = this.#storage.getStore();
+    const manager = new ContextManager(this.#owner, scope?.manager, scope?.current);
     try {
       return await this.#storage.run(new Scope(manager, undefined), body, manager, ...args);
     } finally {
@@ -439,7 +443,34 @@ export class TransactionCoordinator {
   /** Calls `fn` without a transaction; the current one waits untouched, and is current again afterwards. */
   suspend<R>(fn: () => R): R {
     checkFunction('suspend', fn);
-    return this.#storage.run(undefined, () => started(fn()));
+    const without = (): R => this.#storage.run(undefined, () => started(fn()));
+    return this.#sandbox === undefined ? without() : this.#sandbox.suspended(this.current, without);
+  }
+
+  /** @internal The sandbox that is open; undefined where none is. */
+  get sandbox(): Sandbox | undefined {
+    return this.#sandbox;
+  }
+
+  /** @internal The log and the application that decisions in a sandbox stand in for. */
+  get decidesIn(): { readonly log: DecisionLog; readonly app: string | undefined } | undefined {
+    const log = this.#decisions?.log;
+    return log === undefined ? undefined : { log, app: this.#options.app };
+  }
+
+  /** @internal From now on transactions are in `sandbox`. @throws TransactionStateError where one is open. */
+  enterSandbox(sandbox: Sandbox): void {
+    if (this.#open > 0) {
+      throw new TransactionStateError(
+        `a sandbox opens while no transaction is open, as that would be outside of it; ${this.#open} are: await their end first`,
+      );
+    }
+    this.#sandbox = sandbox;
+  }
+
+  /** @internal From now on transactions are for good again. */
+  leaveSandbox(sandbox: Sandbox): void {
+    if (this.#sandbox === sandbox) this.#sandbox = undefined;
   }
 
   /** Registers a synchronizer with the manager of this context; returns the function that unregisters it (zope 12, 17). */

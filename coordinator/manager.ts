@@ -15,6 +15,7 @@ import type { Decisions } from './decisions.ts';
 import { NO_OPTIONS, type Rules, aBoolean, aFunction, checkOptions, transactionRules } from './options.ts';
 import { type OnError, emitWarning } from './report.ts';
 import { type Attempt, NO_RUN_OPTIONS, attemptsOf, checkAttempts, runOptionRules, runOwned } from './run.ts';
+import type { Sandbox } from './sandbox.ts';
 import type { Savepoint } from './savepoint.ts';
 import { Synchronizers } from './synchronizers.ts';
 import { isThenable } from './thenable.ts';
@@ -160,6 +161,11 @@ export class TransactionManager {
 
   /** @internal Where decisions are written down; a plain manager has no such place. */
   get decisions(): Decisions | undefined {
+    return undefined;
+  }
+
+  /** @internal Where all that is committed is undone in the end; a plain manager has no such place. */
+  get sandbox(): Sandbox | undefined {
     return undefined;
   }
 

@@ -160,6 +160,7 @@ export class Transaction {
     if (this.#savepoints !== undefined) {
       for (const savepoint of this.#savepoints) savepoint.joinedLater(manager);
     }
+    this.manager.sandbox?.joined(this, manager);
     if (events.join.hasSubscribers) events.join.publish({ transaction: this, resource: this.nameOf(manager) });
   }
 

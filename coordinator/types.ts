@@ -2,6 +2,7 @@
  * The contracts between the coordinator, data managers, synchronizers, hooks and sessions. All normative prose is here;
  * implementations point to it.
  */
+import type { Sandbox } from './sandbox.ts';
 import type { Transaction } from './transaction.ts';
 import type { Xid } from './xid.ts';
 
@@ -81,6 +82,11 @@ export interface DataManager {
    */
   outbox?(txn: Transaction): readonly OutboxMessage[] | undefined;
   /**
+   * Capability: how it takes part in a sandbox of `unanimous/testing`, asked when it joins there. Without it, it is called for the work and
+   * then for `tpcBegin` and `tpcAbort` alone, as whatever it does in between might leave the process.
+   */
+  sandboxed?(): SandboxConduct;
+  /**
    * Capability: the transaction was doomed by its deadline or signal while work is under way; stop waiting for it and
    * make the statement in flight fail with `reason`. Must not throw.
    */
@@ -90,6 +96,17 @@ export interface DataManager {
    * connection); nothing more is called in this transaction. Without it, such a data manager gets `tpcAbort`.
    */
   hold?(txn: Transaction): Awaitable<void>;
+}
+
+/** How a data manager takes part in a sandbox, where nothing is stored for good or sent. */
+export interface SandboxConduct {
+  /**
+   * It commits as ever, and this undoes all that was committed since it was asked. Without it, `commit` and `tpcVote` are called, and must
+   * send nothing (`tpcVote` isn't where the vote would be the commit); and `tpcAbort` instead of `tpcFinish`.
+   */
+  readonly undo?: () => Awaitable<void>;
+  /** What it would do now that all have voted yes, for a test to look at. */
+  readonly planned?: () => readonly unknown[];
 }
 
 /** A state that a data manager can return to. */
@@ -530,6 +547,8 @@ export interface SessionCoordinator {
   recovers?(resource: RecoverableResource): void;
   /** Makes known who delivers the messages of its name. */
   delivers?(target: OutboxTarget): void;
+  /** @internal The sandbox that is open. */
+  readonly sandbox?: Sandbox | undefined;
 }
 
 /** A session that `register`, `markChanged`, `joinTransaction` and `sessionState` work on. */
