@@ -6,6 +6,7 @@
  * next one that the same context has begun meanwhile.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { environment } from './environment.ts';
 import { TransactionClosed } from './errors.ts';
 import { type ManagerOptions, TransactionManager, noTransaction } from './manager.ts';
 import type { Decisions } from './decisions.ts';
@@ -13,6 +14,7 @@ import type { NestedFrame } from './nested-frame.ts';
 import type { Sandbox } from './sandbox.ts';
 import { Synchronizers } from './synchronizers.ts';
 import type { Transaction } from './transaction.ts';
+import type { Watch } from './watch.ts';
 
 /** What an asynchronous chain carries. */
 export class Scope {
@@ -86,12 +88,17 @@ export class ContextManager extends TransactionManager {
     return this.#owner.sandbox();
   }
 
+  override get watch(): Watch | undefined {
+    return this.#owner.watch();
+  }
+
   protected override ready(): Promise<void> | undefined {
     return this.#owner.decisions()?.ready();
   }
 
   protected override started(txn: Transaction): void {
-    this.#owner.count(1);
+    txn.startedMs = environment.now();
+    this.#owner.opened(txn);
     // Whoever calls begin() goes on in this transaction, and what it calls.
     this.#owner.storage.enterWith(new Scope(this, txn));
     this.#owner.sandbox()?.began(txn, this.#outer);
@@ -99,7 +106,7 @@ export class ContextManager extends TransactionManager {
 
   override free(txn: Transaction): void {
     super.free(txn);
-    this.#owner.count(-1);
+    this.#owner.ended(txn);
   }
 
   override nextId(): string {
@@ -130,7 +137,10 @@ export interface ContextOwner {
   readonly nextId: () => string;
   readonly decisions: () => Decisions | undefined;
   readonly sandbox: () => Sandbox | undefined;
-  readonly count: (difference: number) => void;
+  readonly opened: (txn: Transaction) => void;
+  readonly ended: (txn: Transaction) => void;
+  /** Looks after open transactions; undefined where nobody asked for that. */
+  readonly watch: () => Watch | undefined;
 }
 
 // Taken once, outside of any transaction: a connection that is opened in a context would keep that context for life.

@@ -14,6 +14,7 @@ import { Decisions } from './decisions.ts';
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
 import { aDecisionLog, aDelay, aString, checkOptions, recoveryRule } from './options.ts';
+import { type CoordinatorInspection, inspectTransaction } from './inspect.ts';
 import { Recovery, type RecoveryReport } from './recovery.ts';
 import { RecoveryLoop } from './recovery-loop.ts';
 import { emitWarning } from './report.ts';
@@ -35,6 +36,7 @@ import type {
   Synchronizer,
   TransactionOptions,
 } from './types.ts';
+import { Watch, type WatchOptions, watchRule } from './watch.ts';
 import { XidSource } from './xid.ts';
 
 /** Options of a coordinator. */
@@ -55,6 +57,8 @@ export interface CoordinatorOptions extends ManagerOptions {
   node?: string | undefined;
   /** How what crashed processes have left prepared is recovered; on wherever there is a decision log. `false` for off. */
   recovery?: RecoveryOptions | false | undefined;
+  /** Warns of transactions that take too long, or that nobody works in any more; off by default, and with `false`. */
+  watch?: WatchOptions | false | undefined;
 }
 
 /** How recovery runs. */
@@ -81,6 +85,7 @@ const coordinatorRules = {
   decisionTimeoutMs: aDelay,
   node: aString,
   recovery: recoveryRule,
+  watch: watchRule,
 };
 
 const DEFAULT_EVERY_MS = 5_000;
@@ -105,7 +110,8 @@ export class TransactionCoordinator {
   #options: CoordinatorOptions = {};
   #ids: XidSource | undefined = undefined;
   readonly #owner: ContextOwner;
-  #open = 0;
+  readonly #open = new Set<Transaction>();
+  #watch: Watch | undefined = undefined;
   #closed = false;
   #whenIdle: (() => void) | undefined = undefined;
   #decisions: Decisions | undefined = undefined;
@@ -127,9 +133,14 @@ export class TransactionCoordinator {
       nextId: () => this.#owner.decisions()?.nextId() ?? (this.#ids ??= new XidSource(this.#options.app)).next(),
       decisions: () => (this.#sandbox === undefined ? this.#decisions : this.#sandbox.decisions),
       sandbox: () => this.#sandbox,
-      count: (difference) => {
-        this.#open += difference;
-        if (this.#open === 0) this.#whenIdle?.();
+      watch: () => this.#watch,
+      opened: (txn) => {
+        this.#open.add(txn);
+        this.#watch?.began(txn);
+      },
+      ended: (txn) => {
+        this.#open.delete(txn);
+        if (this.#open.size === 0) this.#whenIdle?.();
       },
     };
     this.configure(options);
@@ -157,10 +168,15 @@ export class TransactionCoordinator {
       decisionTimeoutMs: _timeout,
       node: _node,
       recovery: _recovery,
+      watch,
       ...manager
     } = this.#options;
     this.#managerOptions = manager;
     if (decisionLog !== undefined && this.#decisions === undefined) this.#decideIn(decisionLog);
+    if (options.watch !== undefined) {
+      this.#watch?.stop();
+      this.#watch = watch === undefined || watch === false ? undefined : new Watch(watch, () => this.#open);
+    }
   }
 
   #decideIn(log: DecisionLog): void {
@@ -460,9 +476,9 @@ export class TransactionCoordinator {
 
   /** @internal From now on transactions are in `sandbox`. @throws TransactionStateError where one is open. */
   enterSandbox(sandbox: Sandbox): void {
-    if (this.#open > 0) {
+    if (this.#open.size > 0) {
       throw new TransactionStateError(
-        `a sandbox opens while no transaction is open, as that would be outside of it; ${this.#open} are: await their end first`,
+        `a sandbox opens while no transaction is open, as that would be outside of it; ${this.#open.size} are: await their end first`,
       );
     }
     this.#sandbox = sandbox;
@@ -502,9 +518,27 @@ export class TransactionCoordinator {
     checkOptions('close()', options, { timeoutMs: aDelay });
     const timeoutMs = options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS;
     this.#closed = true;
-    if (this.#open > 0) await this.#untilIdle(timeoutMs);
+    if (this.#open.size > 0) await this.#untilIdle(timeoutMs);
     await this.#loop?.stop();
     await this.#decisions?.close();
+  }
+
+  /** What is open now, in plain objects: for a debugger or a REPL. Changes nothing. */
+  inspect(): CoordinatorInspection {
+    const decisions = this.#decisions;
+    return {
+      isClosed: this.#closed,
+      transactions: [...this.#open].map((txn) => inspectTransaction(txn, this.#watch)),
+      ...(decisions === undefined
+        ? {}
+        : {
+            decisions: {
+              ...(decisions.store === undefined ? {} : { store: decisions.store }),
+              ...(decisions.incarnation === undefined ? {} : { incarnation: decisions.incarnation }),
+              inDoubt: decisions.doubtful,
+            },
+          }),
+    };
   }
 
   #untilIdle(timeoutMs: number): Promise<void> {
@@ -513,7 +547,7 @@ export class TransactionCoordinator {
         () =>
           reject(
             new TransactionStateError(
-              `every transaction must end before the coordinator closes; after ${timeoutMs} ms ${this.#open} are still open`,
+              `every transaction must end before the coordinator closes; after ${timeoutMs} ms ${this.#open.size} are still open`,
             ),
           ),
         timeoutMs,

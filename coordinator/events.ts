@@ -8,6 +8,7 @@ import type { RecoveryReport } from './recovery.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
 import type { CommitWay, DataManager, Vote } from './types.ts';
+import type { TransactionWarning } from './watch.ts';
 
 /** What every event of a transaction has. */
 export interface TransactionEvent {
@@ -54,6 +55,8 @@ export interface TransactionEvents {
   readonly 'in-doubt': EndEvent & { readonly error: Error };
   /** An attempt has failed with a transient error, and another one follows. */
   readonly retry: TransactionEvent & { readonly attempt: number; readonly error: Error };
+  /** A transaction takes too long, or nobody works in it any more; only with the option `watch`. */
+  readonly warning: TransactionWarning;
   /** A pass of recovery is over; `error` where the decision store could not be reached. */
   readonly recovery: { readonly durationMs: number; readonly report?: RecoveryReport; readonly error?: Error };
 }
@@ -76,6 +79,7 @@ const NAMES: readonly TransactionEventName[] = [
   'abort',
   'in-doubt',
   'retry',
+  'warning',
   'recovery',
 ];
 
@@ -118,7 +122,7 @@ export function publishEnd(name: 'commit' | 'abort' | 'in-doubt', transaction: T
     transaction,
     ...(startedMs === undefined ? {} : { durationMs: environment.now() - startedMs }),
     ...(error === undefined ? {} : { error }),
-  } as TransactionEvents['in-doubt']);
+  });
 }
 
 /** @internal Calls a step of a data manager, and tells what came of it. */
@@ -133,7 +137,7 @@ export function observed(name: 'vote' | 'finish', transaction: Transaction, mana
       durationMs: environment.now() - startMs,
       ...(name === 'vote' && error === undefined ? { vote: answer === 'read-only' ? 'read-only' : 'commit' } : {}),
       ...(error === undefined ? {} : { error }),
-    } as TransactionEvents['vote']);
+    });
   return watched(() => (name === 'vote' ? manager.tpcVote(transaction) : manager.tpcFinish(transaction)), tell);
 }
 

@@ -18,6 +18,8 @@ export {
   type TransactionEvents,
   type TransactionListeners,
 } from './events.ts';
+export type { CoordinatorInspection, ResourceInspection, TransactionInspection } from './inspect.ts';
+export type { TransactionWarning, WatchOptions } from './watch.ts';
 export { UnitOfWork } from './unit-of-work.ts';
 export { expectUpdated, type UpdateDetails } from './optimistic.ts';
 export type { Xid } from './xid.ts';

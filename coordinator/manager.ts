@@ -21,6 +21,7 @@ import { Synchronizers } from './synchronizers.ts';
 import { isThenable } from './thenable.ts';
 import { Transaction } from './transaction.ts';
 import type { AttemptOptions, Awaitable, RunOptions, Synchronizer, TransactionOptions } from './types.ts';
+import type { Watch } from './watch.ts';
 import { XidSource } from './xid.ts';
 
 /** Options of a manager; the coordinator's hold for the manager of each of its contexts. */
@@ -166,6 +167,11 @@ export class TransactionManager {
 
   /** @internal Where all that is committed is undone in the end; a plain manager has no such place. */
   get sandbox(): Sandbox | undefined {
+    return undefined;
+  }
+
+  /** @internal Looks after open transactions; a plain manager has nobody for that. */
+  get watch(): Watch | undefined {
     return undefined;
   }
 

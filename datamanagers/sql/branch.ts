@@ -154,6 +154,7 @@ export class SqlBranch implements DataManager {
   }
 
   #start<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+    this.#txn.manager.watch?.working(this.#txn);
     return (
       this.#connection === undefined ? this.#connectAndRun(work, stop) : this.#run(this.#connection, work, stop)
     ).then(
@@ -186,6 +187,7 @@ export class SqlBranch implements DataManager {
   }
 
   #through(): void {
+    this.#txn.manager.watch?.worked(this.#txn);
     this.#stop = undefined;
     this.#next();
   }

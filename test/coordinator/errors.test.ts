@@ -21,6 +21,7 @@ const CODES: Record<string, string> = {
   InvalidSavepointRollbackError: 'ERR_TXN_INVALID_SAVEPOINT_ROLLBACK',
   SavepointsUnsupportedError: 'ERR_TXN_SAVEPOINTS_UNSUPPORTED',
   ConcurrentUseError: 'ERR_TXN_CONCURRENT_USE',
+  OptimisticLockError: 'ERR_TXN_OPTIMISTIC_LOCK',
   AcquireTimeoutError: 'ERR_TXN_ACQUIRE_TIMEOUT',
   ConnectionLostError: 'ERR_TXN_CONNECTION_LOST',
   SilentRollbackError: 'ERR_TXN_SILENT_ROLLBACK',
@@ -37,6 +38,7 @@ const PARENTS: Record<string, string> = {
   TransactionTimeoutError: 'DoomedTransaction',
   TransactionClosed: 'NoTransaction',
   FencedError: 'DecisionFailedError',
+  OptimisticLockError: 'TransientError',
 };
 
 type AnyError = new (message: string, details: object) => api.TransactionError;
@@ -70,7 +72,7 @@ for (const [name, code] of Object.entries(CODES)) {
     assert.match(error.stack!, `${name}: a message`);
     const parent = PARENTS[name] ?? 'TransactionError';
     if (name !== 'TransactionError') assert.is(Object.getPrototypeOf(Class).name, parent);
-    assert.is(isTransient(error), name === 'TransientError' || name === 'FencedError');
+    assert.is(isTransient(error), ['TransientError', 'FencedError', 'OptimisticLockError'].includes(name));
     const unsettled = ['CommitOutcomeUnknownError', 'InDoubtError', 'HeuristicError'];
     assert.is(mayHaveCommitted(error), unsettled.includes(name));
   });
