@@ -1,5 +1,6 @@
 /** What a command of the command line is. */
 import type { Deployment } from './configuration.ts';
+import type { MessageId } from './gid.ts';
 import type { Secrets } from './secrets.ts';
 
 /** What a command works with. */
@@ -8,6 +9,8 @@ export interface Context {
   readonly secrets: Secrets;
   /** The transaction that the command is about, where it takes one. */
   readonly gid: string;
+  /** The messages that it is about, where it takes any. */
+  readonly messages: readonly MessageId[];
   readonly force: boolean;
   /** Who runs it: `user@host`. */
   readonly by: string;
@@ -23,9 +26,12 @@ export interface Result {
 }
 
 export interface Command {
+  /** A word, or two. */
   readonly name: string;
   /** Whether it is about one transaction. */
   readonly takesGid: boolean;
+  /** Whether it is about messages of the outbox. */
+  readonly takesMessages?: true;
   /** Whether it can be forced. */
   readonly takesForce: boolean;
   /** In a line. */

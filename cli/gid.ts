@@ -25,3 +25,29 @@ export function parseGid(text: string): GidParts {
   }
   return { gid, app, store, incarnation };
 }
+
+/** A message of the outbox, or all of a transaction. */
+export interface MessageId extends GidParts {
+  /** Its number among those of its transaction; undefined for all of them. */
+  readonly sequence: number | undefined;
+}
+
+const MESSAGE = /^((?:[\w.-]+:){3}[0-9a-z]+):([1-9]\d{0,8})$/;
+
+/** What people call a message. */
+export function messageId({ gid, sequence }: { readonly gid: string; readonly sequence: number }): string {
+  return `${gid}:${sequence}`;
+}
+
+/** @throws CommandError unless it is the id of a message, or of a transaction. */
+export function parseMessageId(text: string): MessageId {
+  const [, gid, sequence] = MESSAGE.exec(text) ?? [];
+  const [, app, store, incarnation] = GID.exec(gid ?? text) ?? [];
+  if (app === undefined || store === undefined || incarnation === undefined) {
+    throw usageError(
+      `a message's id has the form app:store:incarnation:sequence:number, without the number for all of a transaction; ${JSON.stringify(text)} has not`,
+      ['npx unanimous outbox list shows them'],
+    );
+  }
+  return { gid: gid ?? text, app, store, incarnation, sequence: sequence === undefined ? undefined : Number(sequence) };
+}

@@ -14,14 +14,15 @@ const OPTIONS = `Options:
 
 const CODES = `Exit codes:
   0  all is well
-  1  something is in doubt, or left
+  1  something is in doubt, or left, or a message is dead
   2  the command line or the configuration is wrong; nothing was done
   3  a server can't be reached or asked
   4  refused: it would contradict a decision, or a process that may still decide; nothing was done
   5  a fault of this program`;
 
-function usageOf({ name, takesGid, takesForce }: Command): string {
-  return `${name}${takesGid ? ' GID' : ''}${takesForce ? ' [--force]' : ''}`;
+function usageOf({ name, takesGid, takesMessages, takesForce }: Command): string {
+  const operand = takesGid ? ' GID' : takesMessages === true ? ' MESSAGE…' : '';
+  return `${name}${operand}${takesForce ? ' [--force]' : ''}`;
 }
 
 export function generalHelp(): string {

@@ -77,8 +77,9 @@ function jsonOf({ inDoubt, reason, next }: ReturnType<typeof judge>): object {
 }
 
 /** What was done by hand, in a line. */
-export function actionText({ action, at, by, forced }: HandActionRow): string {
-  return `${action} by ${by}, ${time(at)}${forced ? ', forced' : ''}`;
+export function actionText({ action, at, by, forced, message }: HandActionRow): string {
+  const what = message === undefined ? '' : ` of message ${message.sequence} to ${message.target}`;
+  return `${action}${what} by ${by}, ${time(at)}${forced ? ', forced' : ''}`;
 }
 
 /** Resources that can't be asked, for scripts. */

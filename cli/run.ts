@@ -4,9 +4,9 @@ import { hostname, userInfo } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Command } from './command.ts';
 import { COMMANDS } from './commands.ts';
-import { type Given, openDeployment } from './configuration.ts';
+import { type Deployment, type Given, openDeployment } from './configuration.ts';
 import { CommandError, FAULT, WELL, usageError } from './exit.ts';
-import { parseGid } from './gid.ts';
+import { type GidParts, parseGid, parseMessageId } from './gid.ts';
 import { generalHelp, helpOf } from './help.ts';
 import { Secrets, hideCredentials } from './secrets.ts';
 import { openStore } from './survey.ts';
@@ -35,7 +35,7 @@ const OPTIONS = {
 
 interface CommandLine {
   readonly command: Command | undefined;
-  readonly gid: string | undefined;
+  readonly operands: readonly string[];
   readonly given: Given;
   readonly force: boolean;
   readonly wants: 'help' | 'version' | undefined;
@@ -79,42 +79,63 @@ function fromPackage(error: unknown, secrets: Secrets): CommandError | undefined
 }
 
 async function runCommand(
-  { command, gid, given, force }: CommandLine,
+  { command, operands, given, force }: CommandLine,
   folder: string,
   secrets: Secrets,
   say: (line?: string) => void,
 ): Promise<{ exitCode: number; json: object }> {
-  const parts = gid === undefined ? undefined : parseGid(gid);
+  const messages = command!.takesMessages === true ? operands.map(parseMessageId) : [];
+  const about: readonly GidParts[] = command!.takesGid ? [parseGid(operands[0]!)] : messages;
   const deployment = await openDeployment(given, folder, secrets);
   try {
-    if (parts !== undefined) {
-      const store = await openStore(deployment, secrets);
-      if (parts.store !== store || parts.app !== deployment.app) {
-        throw usageError(
-          `${parts.gid} is of the app ${parts.app} and the store ${parts.store}; this is about the app ${deployment.app} and the store ${store}`,
-          ['--app NAME, --store URL or --config FILE say otherwise'],
-        );
-      }
-    }
-    return await command!.run({ deployment, secrets, gid: parts?.gid ?? '', force, by: whoami(), say });
+    if (about.length > 0) await checkStore(about, deployment, secrets);
+    const gid = command!.takesGid ? about[0]!.gid : '';
+    return await command!.run({ deployment, secrets, gid, messages, force, by: whoami(), say });
   } finally {
     // What can't be closed any more, such as a connection that is gone, is closed.
     await deployment.close().catch(() => undefined);
   }
 }
 
+/** @throws CommandError where one is of another application or store. */
+async function checkStore(about: readonly GidParts[], deployment: Deployment, secrets: Secrets): Promise<void> {
+  const store = await openStore(deployment, secrets);
+  const other = about.find((parts) => parts.store !== store || parts.app !== deployment.app);
+  if (other === undefined) return;
+  throw usageError(
+    `${other.gid} is of the app ${other.app} and the store ${other.store}; this is about the app ${deployment.app} and the store ${store}`,
+    ['--app NAME, --store URL or --config FILE say otherwise'],
+  );
+}
+
 /** @throws CommandError where it is wrong. */
 function parse(args: readonly string[]): CommandLine {
   const { values, positionals } = parseOptions(args);
-  const [name, gid, ...more] = positionals;
-  const command = COMMANDS.find((each) => each.name === name);
+  const { name, command, operands } = findCommand(positionals);
   const wants = values.version === true ? 'version' : values.help === true ? 'help' : undefined;
   if (name !== undefined && command === undefined) {
     throw usageError(`there is no command ${name}; there are ${names(COMMANDS.map((each) => each.name))}`);
   }
-  if (wants === undefined) checkOperands(command, gid, more, values.force === true);
+  if (wants === undefined) checkOperands(command, operands, values.force === true);
   const { config, store, resource: resources = [], app, 'table-prefix': tablePrefix } = values;
-  return { command, gid, given: { config, store, resources, app, tablePrefix }, force: values.force === true, wants };
+  const given = { config, store, resources, app, tablePrefix };
+  return { command, operands, given, force: values.force === true, wants };
+}
+
+/** The command that the first word names, or the first two. */
+function findCommand(positionals: readonly string[]): {
+  name: string | undefined;
+  command: Command | undefined;
+  operands: readonly string[];
+} {
+  for (const length of [2, 1]) {
+    const name = positionals.slice(0, length).join(' ');
+    const command = COMMANDS.find((each) => each.name === name);
+    if (command !== undefined) return { name, command, operands: positionals.slice(length) };
+  }
+  const isGroup = COMMANDS.some((each) => each.name.startsWith(`${positionals[0]} `));
+  const name = positionals.slice(0, isGroup ? 2 : 1).join(' ');
+  return { name: name === '' ? undefined : name, command: undefined, operands: [] };
 }
 
 function parseOptions(
@@ -129,18 +150,21 @@ function parseOptions(
 
 function checkOperands(
   command: Command | undefined,
-  gid: string | undefined,
-  more: readonly string[],
+  operands: readonly string[],
   force: boolean,
 ): asserts command is Command {
   if (command === undefined) throw usageError('a command is needed', ['npx unanimous --help shows them']);
-  if (command.takesGid && gid === undefined) {
-    throw usageError(`${command.name} needs the id of a transaction`, ['npx unanimous list shows them']);
+  const { name, takesGid, takesMessages, takesForce } = command;
+  if (takesGid && operands.length === 0) {
+    throw usageError(`${name} needs the id of a transaction`, ['npx unanimous list shows them']);
   }
-  const surplus = command.takesGid ? more : [gid, ...more].filter((each) => each !== undefined);
+  if (takesMessages === true && operands.length === 0) {
+    throw usageError(`${name} needs the ids of messages`, ['npx unanimous outbox list shows them']);
+  }
+  const surplus = takesMessages === true ? [] : takesGid ? operands.slice(1) : operands;
   if (surplus.length > 0)
-    throw usageError(`${command.name} takes ${command.takesGid ? 'one id' : 'no id'}, not also ${names(surplus)}`);
-  if (force && !command.takesForce) throw usageError(`${command.name} takes no --force: it does nothing that needs it`);
+    throw usageError(`${name} takes ${takesGid ? 'one id' : 'no id'}, not also ${names(surplus)}`);
+  if (force && !takesForce) throw usageError(`${name} takes no --force: it does nothing that needs it`);
 }
 
 function whoami(): string {

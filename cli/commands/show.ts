@@ -27,7 +27,13 @@ Changes nothing.`,
     const json = {
       ...transactionJson(state),
       notPrepared: notPrepared(state, found),
-      actions: actions.map(({ action, by, forced, at }) => ({ action, by, forced, at })),
+      actions: actions.map(({ action, by, forced, at, message }) => ({
+        action,
+        by,
+        forced,
+        at,
+        message: message === undefined ? null : { number: message.sequence, target: message.target },
+      })),
       unreachable: unreachedJson(found.resources),
     };
     return { exitCode: exitCodeOf(found), json };

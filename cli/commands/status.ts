@@ -1,6 +1,7 @@
 /** `status`: the processes, the resources and their room, and whether anything is in doubt. */
 import type { Command, Context } from '../command.ts';
 import { LEFT, WELL } from '../exit.ts';
+import { type OutboxSurvey, surveyOutbox } from '../outbox.ts';
 import { saySummary, unreachedJson } from '../print.ts';
 import { type ResourceState, type Survey, survey } from '../survey.ts';
 import { age, count, table, time } from '../table.ts';
@@ -18,11 +19,13 @@ export const status: Command = {
 resource how many transactions of this application it has prepared, for how
 long the oldest has been, and how much room its server has for prepared
 transactions (PostgreSQL: max_prepared_transactions). Fit for monitoring: ends
-with 1 where a transaction is in doubt, or where a server has less than a tenth
-of its room left. Changes nothing.`,
+with 1 where a transaction is in doubt, where a message of the outbox needs
+somebody, or where a server has less than a tenth of its room left. Changes
+nothing.`,
   async run({ deployment, secrets, say }) {
     const found = await survey(deployment, secrets);
-    const warnings = warningsOf(found);
+    const outbox = deployment.log.outbox === undefined ? undefined : await surveyOutbox({ deployment, secrets });
+    const warnings = [...warningsOf(found), ...outboxWarnings(outbox)];
     say(`store      ${deployment.logAddress ?? "the configuration's own"}, identity ${found.store}`);
     say(`app        ${found.app}`);
     if (deployment.file !== undefined) say(`read from  ${deployment.file}`);
@@ -36,9 +39,9 @@ of its room left. Changes nothing.`,
     const doubtful = found.transactions.filter((each) => judge(each).inDoubt);
     if (doubtful.length > 0) say('next: npx unanimous list');
     const exitCode = exitCodeOf(found);
-    const isFull = warnings.some(({ alarms }) => alarms);
+    const isAlarming = warnings.some(({ alarms }) => alarms);
     return {
-      exitCode: exitCode === WELL && isFull ? LEFT : exitCode,
+      exitCode: exitCode === WELL && isAlarming ? LEFT : exitCode,
       json: {
         app: found.app,
         store: found.store,
@@ -53,6 +56,7 @@ of its room left. Changes nothing.`,
         unreachable: unreachedJson(found.resources),
         transactions: found.transactions.length,
         inDoubt: doubtful.map(({ gid }) => gid),
+        outbox: outbox === undefined ? null : outboxJson(outbox),
         warnings: warnings.map(({ text }) => text),
       },
     };
@@ -85,9 +89,31 @@ function sayResources(say: Context['say'], resources: readonly ResourceState[]):
   for (const line of table(['RESOURCE', 'ADDRESS', 'PREPARED', 'OLDEST', 'ROOM AT ITS SERVER'], rows)) say(line);
 }
 
-function warningsOf({ app, store, resources }: Survey): { text: string; alarms: boolean }[] {
+interface Warning {
+  readonly text: string;
+  /** Whether the command ends with 1 because of it. */
+  readonly alarms: boolean;
+}
+
+function outboxWarnings(outbox: OutboxSurvey | undefined): Warning[] {
+  const needy = outbox?.messages.filter(({ needsSomebody }) => needsSomebody).length ?? 0;
+  if (needy === 0) return [];
+  const text = `${count(needy, 'message')} of the outbox ${needy === 1 ? 'needs' : 'need'} somebody: npx unanimous outbox list`;
+  return [{ text, alarms: true }];
+}
+
+function outboxJson({ messages, isCut }: OutboxSurvey): object {
+  return {
+    waiting: messages.filter(({ message }) => !message.isDead).length,
+    dead: messages.filter(({ message }) => message.isDead).length,
+    oldestMs: messages.length === 0 ? null : Math.round(messages[0]!.message.ageMs),
+    isComplete: !isCut,
+  };
+}
+
+function warningsOf({ app, store, resources }: Survey): Warning[] {
   return resources.flatMap(({ name, used, limit, foreign }) => {
-    const warnings: { text: string; alarms: boolean }[] = [];
+    const warnings: Warning[] = [];
     if (limit === 0) {
       const text = `${name} can't prepare: max_prepared_transactions is 0 at its server, so it can only take part alone, or with twoPhase: false`;
       warnings.push({ text, alarms: false });

@@ -31,11 +31,12 @@ async function withFile<T>(file: string, text: string, use: () => Promise<T>): P
 
 test('help is there for all and for each command, and needs no configuration', async () => {
   const general = ended(await project.run('--help'), 0).out;
-  const commands = [...general.split('Options:')[0]!.matchAll(/^ {2}(\w+)(?: GID)?(?: \[--force\])? {2}/gm)].map(
-    ([, name]) => name!,
-  );
-  assert.equal(commands, ['init', 'status', 'list', 'show', 'recover', 'commit', 'abort', 'forget']);
-  const helps = await Promise.all(commands.map((name) => project.run(name, '--help')));
+  const commands = [
+    ...general.split('Options:')[0]!.matchAll(/^ {2}(\w+(?: [a-z]+)?)(?: GID| MESSAGE…)?(?: \[--force\])? {2}/gm),
+  ].map(([, name]) => name!);
+  const outbox = ['list', 'retry', 'drop'].map((name) => `outbox ${name}`);
+  assert.equal(commands, ['init', 'status', 'list', 'show', 'recover', 'commit', 'abort', 'forget', ...outbox]);
+  const helps = await Promise.all(commands.map((name) => project.run(...name.split(' '), '--help')));
   for (const [index, help] of helps.entries()) {
     ended(help, 0);
     assert.match(help.out, new RegExp(`^npx unanimous ${commands[index]}[^\n]*\n\n`));
@@ -69,6 +70,11 @@ test('a wrong command line says what is right, and does nothing', async () => {
   const wrong: [string[], string][] = [
     [[], 'a command is needed'],
     [['outbox'], 'there is no command outbox; there are init, status'],
+    [['outbox', 'lst'], 'there is no command outbox lst; there are init, status'],
+    [['outbox', 'list', 'x'], 'outbox list takes no id, not also x'],
+    [['outbox', 'retry'], 'outbox retry needs the ids of messages'],
+    [['outbox', 'retry', 'a:b:c:1:1', '--force'], 'outbox retry takes no --force'],
+    [['outbox', 'drop', 'a:b:c:1:0'], 'form app:store:incarnation:sequence:number'],
     [['lst'], 'there is no command lst'],
     [['list', '--forse'], "Unknown option '--forse'"],
     [['list', '--force'], 'list takes no --force'],

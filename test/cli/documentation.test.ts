@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { assert, suite } from '../support/suite.ts';
 import type { Stopped } from './setup.ts';
-import { audit, bank, clear, project, stock, world } from './world.ts';
+import { audit, bank, clear, project, query, stock, world } from './world.ts';
 
 const test = suite('docs/command-line.md', { timeoutMs: 120_000 });
 const page = readFileSync(join(import.meta.dirname, '../../docs/command-line.md'), 'utf8');
@@ -21,6 +21,8 @@ const shown = [...page.matchAll(/^```console\n(.*?)^```$/gms)].flatMap(([, block
 );
 
 const processes: Stopped[] = [];
+let deployment: Awaited<ReturnType<typeof world>>;
+let areStored = false;
 test.after(async () => {
   await Promise.all(processes.map((each) => each.kill()));
   await clear();
@@ -30,7 +32,8 @@ test.after(async () => {
 const replaced = new Map<string, string>();
 
 test.before(async () => {
-  const { silence, start, store } = await world({ bank, audit, stock });
+  deployment = await world({ bank, audit, stock });
+  const { silence, start, store } = deployment;
   // As it is in the page: two that die, one of them behind its decision, and one that is alive.
   const first = await start('decided', { node: 'web1', resources: { bank, stock } });
   const second = await start('undecided', { node: 'web2', resources: { bank, stock } });
@@ -72,11 +75,26 @@ function normal(text: string): string {
 
 test('it shows these, in an order in which each finds what the one before has left', () => {
   const names = shown.map(({ command }) => command.split(' ')[2]);
-  assert.equal(names, ['list', 'recover', 'status', 'abort', 'abort', 'show', '--help']);
+  assert.equal(names, ['list', 'recover', 'status', 'abort', 'abort', 'show', 'outbox', 'outbox', 'outbox', '--help']);
 });
+
+/** As it is where the page comes to the outbox: a mail server that was away, and an address that there isn't. */
+async function storeMessages(): Promise<void> {
+  const [first, second] = [...replaced.keys()] as [string, string];
+  await query(
+    deployment.store,
+    `insert into unanimous_outbox (gid, seq, target, payload, attempts, dead, error, next_at, created_at) values
+      ('${first}', 1, 'mail', '{}', 20, true, 'Message failed: 550 no such user', now(), now() - interval '3 hours'),
+      ('${second}', 1, 'cache', '{}', 4, false, 'connect ECONNREFUSED 10.0.0.7:6379', now() + interval '1 hour', now() - interval '2 minutes')`,
+  );
+}
 
 for (const { command, output } of shown) {
   test(command, async () => {
+    if (command.endsWith('outbox list') && !areStored) {
+      areStored = true;
+      await storeMessages();
+    }
     let args = command.replace(/^npx unanimous /, '');
     for (const [real, doc] of replaced) args = args.replaceAll(doc, real);
     const { out, err } = await project.run(...args.split(' '));
@@ -92,7 +110,7 @@ test('it names every exit code, and every key of the JSON of status', async () =
     const own = Array.isArray(value) ? [] : Object.keys(value);
     return own.concat(Object.values(value).flatMap(keys));
   };
-  const runs = [['status'], ['list'], ['show', [...replaced.keys()][2]!], ['recover']];
+  const runs = [['status'], ['list'], ['show', [...replaced.keys()][2]!], ['outbox', 'list'], ['recover']];
   for (const args of runs) {
     const { json } = await project.run(...args, '--json');
     const missing = keys(json).filter((key) => !page.includes(`\`${key}\``));
