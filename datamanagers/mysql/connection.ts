@@ -17,6 +17,7 @@ import {
   isGivenUp,
   isOpen,
 } from './link.ts';
+import { ownerLock } from './owner-lock.ts';
 import type { MysqlStatement } from './statement.ts';
 import { XA_NOTA, isRolledBack } from './xa.ts';
 import { xidText } from './xid.ts';
@@ -288,9 +289,7 @@ export class MysqlConnection implements SqlConnection {
   /** Prepares the branch. On MariaDB, and MySQL before 8.0.29, this connection owns it for as long as it is open. */
   async prepare(xid: Xid): Promise<void> {
     const branch = xidText(xid);
-    // A paused owner would keep all others from ending the branch.
-    const wait = shortWait(this.#options.preparedWaitSeconds);
-    const texts = [wait, `xa end ${branch}`, `xa prepare ${branch}`];
+    const texts = [own(xid, this.#options.preparedWaitSeconds), `xa end ${branch}`, `xa prepare ${branch}`];
     await this.#end(texts, 'PREPARE');
     this.#open = false;
     this.#owns = true;
@@ -313,7 +312,7 @@ export class MysqlConnection implements SqlConnection {
   /** Ends a prepared branch from this connection. */
   async endPrepared(verb: 'commit' | 'rollback', xid: Xid): Promise<void> {
     await this.#link.settled();
-    const texts = [`xa ${verb} ${xidText(xid)}`, LONG_WAIT];
+    const texts = [`xa ${verb} ${xidText(xid)}`, disown(xid)];
     const [ended] = await this.#link.flight(texts, `XA ${verb.toUpperCase()}`);
     if (ended!.error !== undefined) throw ended!.error;
     this.#owns = false;
@@ -364,11 +363,14 @@ export class MysqlConnection implements SqlConnection {
   }
 }
 
-function shortWait(seconds: number): string {
-  return `set @unanimous_wait = @@session.wait_timeout, session wait_timeout = ${seconds}`;
+/** Others see whether the connection is still there; and a paused process keeps it, and the branch, for so many seconds at most. */
+function own(xid: Xid, seconds: number): string {
+  return `set @unanimous_wait = @@session.wait_timeout, session wait_timeout = ${seconds}, @unanimous_owner = get_lock(${ownerLock(xid)}, 0)`;
 }
 
-const LONG_WAIT = 'set session wait_timeout = @unanimous_wait';
+function disown(xid: Xid): string {
+  return `set session wait_timeout = @unanimous_wait, @unanimous_owner = release_lock(${ownerLock(xid)})`;
+}
 
 function firstErrorOf(answers: readonly { readonly error: MysqlError | undefined }[]): MysqlError | undefined {
   return answers.find(({ error }) => error !== undefined)?.error;

@@ -5,6 +5,7 @@ import type { Xid } from '../../coordinator/xid.ts';
 import { persist } from '../sql/persist.ts';
 import { type MysqlCorePool, errorNumber } from './driver.ts';
 import { type Ask, callWithConnection } from './out-of-band.ts';
+import { ownerLock } from './owner-lock.ts';
 import { XA_NOTA, isRolledBack } from './xa.ts';
 import { type RecoveredRow, xidOf, xidText } from './xid.ts';
 
@@ -31,48 +32,84 @@ export interface Question {
 }
 
 /**
- * MariaDB lets others end a branch a moment before its storage engine has let go of the connection that prepared it: it says OK, does
- * nothing, and doesn't list the branch any more, whose locks stay until the server is restarted (seen with 10.11, under load). So after
- * the end of that connection some time is given to it, in milliseconds.
+ * When a connection ends that has prepared a branch, MariaDB lets others have the branch a moment before its storage engine lets go of it
+ * (trans_xa_detach, then trx_disconnect_prepared: 10.5 and later). Whoever ends it in that moment is told OK, and nothing is done: it is
+ * listed no more, keeps its locks, and is prepared again when the server is restarted. So nobody tries to end a branch until the
+ * connection that owns it is seen to be gone, and some time more, in milliseconds.
  */
 const DETACH_MS = 500;
 
-/** How long to leave a branch alone that belongs to a connection of another process, in milliseconds: for the same reason. */
-const FOREIGN_MS = 1_000;
-
 /**
- * Commits or rolls back what is prepared under `xid`, once the connection that prepared it, or still could, is gone. That the server
- * doesn't know it is believed only where nothing is listed.
+ * Commits or rolls back what is prepared under `xid`, once the connection that prepared it, or still could, is gone; it is ended where it
+ * isn't. That the server doesn't know the branch is believed only where nothing is listed. Takes {@link DETACH_MS} more than it may.
  *
  * @throws HeuristicError when it was rolled back although it is to be committed. @throws The last error when the time is up.
  */
 export async function endPrepared(question: Question, verb: 'commit' | 'rollback', xid: Xid): Promise<void> {
-  let isDetached = question.owner === undefined;
-  const done = await persist<true>(question.timeoutMs, (leftMs) =>
-    callWithConnection(question.pool, leftMs, async (ask) => {
-      if (await isAlive(ask, question.owner)) return undefined;
-      if (!isDetached) await sleep(DETACH_MS);
-      isDetached = true;
-      try {
-        await ask(`xa ${verb} ${xidText(xid)}`);
-        return true;
-      } catch (error) {
-        if (isRolledBack(error)) return rolledBack(question, verb, xid, error as Error);
-        if (errorNumber(error) !== XA_NOTA) throw error;
-      }
-      if (!(await isListed(ask, xid))) return true;
-      if (question.owner === undefined) await sleep(FOREIGN_MS);
-      return undefined;
-    }),
-  );
-  if (done === undefined) {
-    throw new Error(`the branch ${xidText(xid)} could not be ended within ${question.timeoutMs} ms`);
+  const { pool, timeoutMs, owner } = question;
+  let endMs = performance.now() + timeoutMs;
+  const untilTimeIsUp = <T>(use: (ask: Ask) => Promise<T | undefined>): Promise<T | undefined> =>
+    persist(endMs - performance.now(), (leftMs) => callWithConnection(pool, leftMs, use));
+  const seeGone = async (ask: Ask): Promise<true | undefined> =>
+    (await isAlive(ask, owner)) || (await isOwned(ask, xid)) ? undefined : true;
+  for (let done: 'ended' | 'owned' = 'owned'; done === 'owned';) {
+    const isGone = await untilTimeIsUp(seeGone);
+    if (isGone === true) {
+      await sleep(DETACH_MS);
+      endMs += DETACH_MS;
+    }
+    const outcome = isGone && (await untilTimeIsUp((ask) => tryToEnd(ask, question, verb, xid)));
+    if (outcome === undefined) {
+      throw new Error(`the branch ${xidText(xid)} could not be ended within ${timeoutMs} ms`);
+    }
+    done = outcome;
+  }
+}
+
+/** `'owned'` where it was prepared only now, by what was on its way; undefined where it must be tried again. */
+async function tryToEnd(
+  ask: Ask,
+  question: Question,
+  verb: 'commit' | 'rollback',
+  xid: Xid,
+): Promise<'ended' | 'owned' | undefined> {
+  try {
+    await ask(`xa ${verb} ${xidText(xid)}`);
+    return 'ended';
+  } catch (error) {
+    if (isRolledBack(error)) return rolledBack(question, verb, xid, error as Error);
+    if (errorNumber(error) !== XA_NOTA) throw error;
+  }
+  if (!(await isListed(ask, xid))) return 'ended';
+  return (await isOwned(ask, xid)) ? 'owned' : undefined;
+}
+
+/**
+ * Whether a connection is there that has prepared the branch, which is ended then: whoever ends the branch knows how, and a process that is
+ * paused would keep it.
+ */
+async function isOwned(ask: Ask, xid: Xid): Promise<boolean> {
+  const [row] = await ask(`select is_used_lock(${ownerLock(xid)}) as owner`);
+  const owner = row?.['owner'] ?? null;
+  if (owner === null) return false;
+  await endThread(ask, Number(owner));
+  return true;
+}
+
+/** Whether there was such a thread of ours, which is being ended. */
+async function endThread(ask: Ask, threadId: number): Promise<boolean> {
+  try {
+    await ask(`kill connection ${threadId}`);
+    return true;
+  } catch (error) {
+    if (NOT_OURS.has(errorNumber(error) ?? 0)) return false;
+    throw error;
   }
 }
 
 /** MariaDB forgets what a branch has only read when its connection ends, and calls it rolled back. */
-function rolledBack({ owner }: Question, verb: 'commit' | 'rollback', xid: Xid, error: Error): true {
-  if (verb === 'rollback' || owner?.changedRows === false) return true;
+function rolledBack({ owner }: Question, verb: 'commit' | 'rollback', xid: Xid, error: Error): 'ended' {
+  if (verb === 'rollback' || owner?.changedRows === false) return 'ended';
   throw new HeuristicError(
     `the branch ${xidText(xid)} was decided to commit; the server has rolled it back${owner === undefined ? ', unless it had only read' : ''}: the others have committed`,
     { cause: error, xid: xid.gid, resource: xid.branch },
@@ -99,13 +136,7 @@ async function isAlive(ask: Ask, owner: Owner | undefined): Promise<boolean> {
   const [row] = await ask("show global status like 'Uptime'");
   const uptimeSeconds = Number(Object.values(row ?? {})[1]);
   if (uptimeSeconds < Math.floor((performance.now() - owner.sinceMs) / 1000)) return false;
-  try {
-    await ask(`kill connection ${owner.threadId}`);
-    return true;
-  } catch (error) {
-    if (NOT_OURS.has(errorNumber(error) ?? 0)) return false;
-    throw error;
-  }
+  return endThread(ask, owner.threadId);
 }
 
 /** Waits until the connection of the owner is gone, and with it what it had not committed. False where the time is up. */

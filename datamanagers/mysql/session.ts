@@ -35,8 +35,9 @@ export interface MysqlSessionOptions {
   /** How long to go on finishing what was prepared where the server can't be reached, in milliseconds; default 10,000. */
   resolveTimeoutMs?: number | undefined;
   /**
-   * MariaDB lets nobody else end a branch while the connection that prepared it is open, and a process that is paused keeps it open:
-   * how long the server waits for such a connection, in seconds (its `wait_timeout` from the PREPARE to the end); default 60.
+   * MariaDB lets nobody else end a branch while the connection that prepared it is open, and a process that is paused keeps it open. Who is
+   * to end the branch closes that; where it may not, as another user, this is how long the server waits for such a connection, in seconds
+   * (its `wait_timeout` from the PREPARE to the end); default 60.
    */
   preparedWaitSeconds?: number | undefined;
   /** Whether a transaction is tried again that waited for too long for a lock (error 1205); default true. */

@@ -1,13 +1,14 @@
 // A process that commits over two databases, says the transaction's id, and stops itself when both are prepared, as a process does that
-// is paused by its machine. Given the databases' addresses; whoever started it lets it go on.
+// is paused by its machine. Given its preparedWaitSeconds and the databases' addresses; whoever started it lets it go on.
 import driver from 'mysql2/promise';
 import { register, transaction } from 'unanimous';
 import { MysqlSession } from 'unanimous/mysql';
 import { plain } from '../sql/helpers.ts';
 
-const sessions = process.argv.slice(2).map((url, index) => {
+const [wait, ...urls] = process.argv.slice(2);
+const sessions = urls.map((url, index) => {
   const pool = driver.createPool({ uri: url });
-  const session = register(new MysqlSession(pool, { name: `paused${index}`, preparedWaitSeconds: 2 }));
+  const session = register(new MysqlSession(pool, { name: `paused${index}`, preparedWaitSeconds: Number(wait) }));
   return { pool, session };
 });
 await transaction.run(
