@@ -15,6 +15,7 @@ const entries = [
     report: `unanimous-${part}`,
     declarations: `dist/datamanagers/${part}/index.d.ts`,
   })),
+  { report: 'unanimous-opentelemetry', declarations: 'dist/middleware/opentelemetry.d.ts' },
 ];
 
 function configure(report: string, declarations: string): ExtractorConfig {

@@ -18,6 +18,7 @@ export {
   type TransactionEvents,
   type TransactionListeners,
 } from './events.ts';
+export { logTransactions, type LogLevel, type LogOptions, type TransactionLogger } from './log.ts';
 export type { CoordinatorInspection, ResourceInspection, TransactionInspection } from './inspect.ts';
 export type { TransactionWarning, WatchOptions } from './watch.ts';
 export { UnitOfWork } from './unit-of-work.ts';
