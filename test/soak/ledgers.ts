@@ -47,6 +47,8 @@ export interface BankBooks {
   reset(): Promise<void>;
   read(): Promise<BankState>;
   prepared(): Promise<string[]>;
+  /** Breaks the books: to see whether that is found. */
+  deleteEntry(transfer: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -130,6 +132,9 @@ export function postgresBooks(url: string): StoreBooks {
     async deliverNow() {
       await rows('update unanimous_outbox set next_at = now() where not dead');
     },
+    async deleteEntry(transfer) {
+      await rows(`delete from ledger where transfer = '${transfer}'`);
+    },
     close: () => pool.end(),
   };
 }
@@ -159,6 +164,9 @@ export function mariadbBooks(url: string): BankBooks {
         strays:
           listed.length > 0 ? [] : ownerless.map((each) => `${each.trx_id}, since ${each.trx_started.toISOString()}`),
       };
+    },
+    async deleteEntry(transfer) {
+      await rows(`delete from ledger where transfer = '${transfer}'`);
     },
     close: () => pool.end(),
   };

@@ -154,7 +154,8 @@ export async function soak(options: SoakOptions, watcher: Watcher): Promise<Soak
   }
 }
 
-async function soakIn(world: World, options: SoakOptions, watcher: Watcher): Promise<SoakResult> {
+/** The same in a world that is there, and stays. */
+export async function soakIn(world: World, options: SoakOptions, watcher: Watcher): Promise<SoakResult> {
   const bank = new Bank(world, options);
   const { tally, evidence } = bank;
   const checks: Checked[] = [];
