@@ -110,7 +110,7 @@ export function planRound({ seed, round, forMs, tellers, servers, leaseMs, kinds
         });
         break;
       case 'crash':
-        mishaps.push({ atMs, kind, server, forMs: random.whole(0, 1_500) });
+        mishaps.push({ atMs, kind, server, forMs: random.whole(0, 3_000) });
         break;
       case 'cut':
         mishaps.push({ atMs, kind, teller, server, forMs: 0 });

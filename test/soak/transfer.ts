@@ -32,7 +32,7 @@ export function banksOf({ moves }: Pick<Transfer, 'moves'>): BankName[] {
 export function drawTransfer(random: Random, id: string, banks: readonly BankName[], hasCounters: boolean): Transfer {
   const count = Number(random.weighted({ '1': 25, '2': 45, '3': 30 }));
   const taking = random.shuffled(banks).slice(0, count);
-  const isHot = random.chance(0.1);
+  const isHot = random.chance(0.05);
   return {
     id,
     moves: isHot ? hotMoves(random, taking) : moves(random, taking),
