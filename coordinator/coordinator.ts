@@ -118,6 +118,8 @@ export class TransactionCoordinator {
   #recovery: Recovery | undefined = undefined;
   #loop: RecoveryLoop | undefined = undefined;
   #sandbox: Sandbox | undefined = undefined;
+  /** Of the last sandbox: it goes on for what has outlived that. */
+  #refusal: Sandbox['refusal'] | undefined = undefined;
   readonly #resources = new Set<RecoverableResource>();
   readonly #targets = new Set<OutboxTarget>();
 
@@ -129,7 +131,7 @@ export class TransactionCoordinator {
       get managerOptions(): ManagerOptions {
         return self.#managerOptions;
       },
-      refusal: () => (this.#closed ? closedError() : this.#sandbox?.refusal()),
+      refusal: () => (this.#closed ? closedError() : this.#refusal?.()),
       nextId: () => this.#owner.decisions()?.nextId() ?? (this.#ids ??= new XidSource(this.#options.app)).next(),
       decisions: () => (this.#sandbox === undefined ? this.#decisions : this.#sandbox.decisions),
       sandbox: () => this.#sandbox,
@@ -482,11 +484,14 @@ export class TransactionCoordinator {
       );
     }
     this.#sandbox = sandbox;
+    this.#refusal = sandbox.refusal;
   }
 
   /** @internal From now on transactions are for good again. */
   leaveSandbox(sandbox: Sandbox): void {
-    if (this.#sandbox === sandbox) this.#sandbox = undefined;
+    if (this.#sandbox !== sandbox) return;
+    this.#sandbox = undefined;
+    this.#refusal = sandbox.outlived;
   }
 
   /** Registers a synchronizer with the manager of this context; returns the function that unregisters it (zope 12, 17). */

@@ -9,6 +9,8 @@ export interface Sandbox {
   readonly decisions: Decisions | undefined;
   /** Why no transaction may begin in it; undefined where it may. */
   readonly refusal: () => Error | undefined;
+  /** The same when it is over, for work that has outlived it. */
+  readonly outlived: () => Error | undefined;
   /** A transaction was begun in it, by code of the transaction `parent`, where there is one. */
   began(txn: Transaction, parent: Transaction | undefined): void;
   /** A data manager has joined one of its transactions. */

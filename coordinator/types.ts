@@ -82,8 +82,8 @@ export interface DataManager {
    */
   outbox?(txn: Transaction): readonly OutboxMessage[] | undefined;
   /**
-   * Capability: how it takes part in a sandbox of `unanimous/testing`, asked when it joins there. Without it, it is called for the work and
-   * then for `tpcBegin` and `tpcAbort` alone, as whatever it does in between might leave the process.
+   * Capability: how it takes part in a sandbox of `unanimous/testing`, asked before its first phase there. Without it, it is called for the
+   * work and then for `tpcBegin` and `tpcAbort` alone, as whatever it does in between might leave the process.
    */
   sandboxed?(): SandboxConduct;
   /**

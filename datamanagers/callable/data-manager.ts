@@ -11,7 +11,7 @@ import {
 import { type Rule, type Rules, aDelay, aFunction, aString, checkOptions } from '../../coordinator/options.ts';
 import { inOrder, isThenable } from '../../coordinator/thenable.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { Awaitable, DataManager, DataManagerSavepoint, Vote } from '../../coordinator/types.ts';
+import type { Awaitable, DataManager, DataManagerSavepoint, SandboxConduct, Vote } from '../../coordinator/types.ts';
 import { Patience } from '../support/patience.ts';
 
 /** A function that takes part in a transaction. What it returns is awaited where it is a promise, and else ignored. */
@@ -222,6 +222,11 @@ export class CallableDataManager implements DataManager {
         this.#registered.length = count;
       },
     };
+  }
+
+  /** In a sandbox they are called as ever: they are what is tested. */
+  sandboxed(): SandboxConduct {
+    return { undo: () => undefined };
   }
 
   /** Whether one of the functions says that the transaction may be tried again. */

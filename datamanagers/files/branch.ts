@@ -1,7 +1,14 @@
 /** The changes that one session makes to files in one transaction. */
 import { ConcurrentUseError } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote } from '../../coordinator/types.ts';
+import type {
+  Awaitable,
+  DataManager,
+  DataManagerSavepoint,
+  SandboxConduct,
+  SessionState,
+  Vote,
+} from '../../coordinator/types.ts';
 import { PlainBranch } from '../support/branch.ts';
 import { Changes } from './changes.ts';
 import { claim, release } from './claims.ts';
@@ -141,6 +148,10 @@ export class FileBranch extends PlainBranch implements DataManager {
       '',
       undefined,
     );
+  }
+
+  sandboxed(): SandboxConduct {
+    return { planned: () => this.#changes.list };
   }
 
   async savepoint(): Promise<DataManagerSavepoint> {

@@ -7,6 +7,7 @@ import type {
   DataManager,
   DataManagerSavepoint,
   OutboxMessage,
+  SandboxConduct,
   SessionState,
   Vote,
 } from '../../coordinator/types.ts';
@@ -44,6 +45,8 @@ export class MailBranch extends PlainBranch implements DataManager {
   readonly sortKey: string;
   readonly #settings: MailSettings;
   #mails: StagedMail[] = [];
+  /** Whether the server is asked before anybody votes. */
+  #verifies: boolean;
   readonly #patience = new Patience();
   /** Why the server could not be asked, where it may be had the next time. */
   #retriable: Error | undefined = undefined;
@@ -51,6 +54,7 @@ export class MailBranch extends PlainBranch implements DataManager {
   constructor(settings: MailSettings, txn: Transaction, state: SessionState) {
     super(settings.name, txn, state);
     this.#settings = settings;
+    this.#verifies = settings.verify;
     this.sortKey = `~~mail:${settings.name}`;
   }
 
@@ -79,8 +83,7 @@ export class MailBranch extends PlainBranch implements DataManager {
   commit(): Awaitable<void> {
     // What is stored with the decision can wait for the server.
     if (this.#mayStore) return undefined;
-    if (this.#mails.length === 0 || !this.#settings.verify || this.#settings.transport.verify === undefined)
-      return undefined;
+    if (this.#mails.length === 0 || !this.#verifies || this.#settings.transport.verify === undefined) return undefined;
     return this.#verify();
   }
 
@@ -217,6 +220,12 @@ export class MailBranch extends PlainBranch implements DataManager {
         for (const mail of this.#mails.splice(count)) mail.release();
       },
     };
+  }
+
+  /** The server isn't asked: nothing is sent anyway. */
+  sandboxed(): SandboxConduct {
+    this.#verifies = false;
+    return { planned: () => this.#mails.map(({ fields }) => fields) };
   }
 
   /** A connection that was refused or lost before anything was committed may be had the next time. */

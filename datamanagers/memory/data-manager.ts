@@ -4,7 +4,13 @@
  */
 import { HeuristicError, TransactionClosed } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { DataManager, DataManagerSavepoint, RecoverableResource, Vote } from '../../coordinator/types.ts';
+import type {
+  DataManager,
+  DataManagerSavepoint,
+  RecoverableResource,
+  SandboxConduct,
+  Vote,
+} from '../../coordinator/types.ts';
 import { MemoryChanges } from './changes.ts';
 import type { MemoryStore } from './store.ts';
 
@@ -70,6 +76,12 @@ export class MemoryDataManager<K, V> implements DataManager {
   abort(txn: Transaction): void {
     this.#closed = true;
     this.store.forget(txn.id);
+  }
+
+  /** What was committed when the sandbox's transaction joined is what is committed afterwards. */
+  sandboxed(): SandboxConduct {
+    const { committed } = this.store;
+    return { undo: () => this.store.returnTo(committed) };
   }
 
   savepoint(): DataManagerSavepoint {

@@ -121,6 +121,11 @@ export class MemoryStore<K = string, V = unknown> implements RecoverableResource
     if (changes !== undefined) this.#committed = changes.appliedTo(this.#committed);
   }
 
+  /** @internal Undoes whatever was committed since `committed` was read. */
+  returnTo(committed: ReadonlyMap<K, V>): void {
+    this.#committed = committed;
+  }
+
   /** @internal Takes the promise back; nothing where there is none. */
   forget(id: string): void {
     this.#take(id, 'rolled back');

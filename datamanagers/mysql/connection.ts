@@ -341,6 +341,13 @@ export class MysqlConnection implements SqlConnection {
     this.#link.cancel(reason);
   }
 
+  async resume(): Promise<void> {
+    await this.#link.settled();
+    if (this.isUndone) return;
+    this.#refusal = undefined;
+    this.#mustLook = true;
+  }
+
   /** Cuts the connection. The server rolls back when it notices. */
   destroy(reason: Error): void {
     this.#link.destroy(reason);

@@ -12,11 +12,13 @@ import {
 import type { Transaction } from '../../coordinator/transaction.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { acquire } from '../sql/acquire.ts';
+import type { Rehearsal } from '../sql/sandbox.ts';
 import type { SqlServer } from '../sql/server.ts';
 import { checkServer } from './check.ts';
 import { type ConnectionOptions, MysqlConnection } from './connection.ts';
 import { type MysqlCore, type MysqlCorePool, type MysqlError, corePoolOf, errorNumber } from './driver.ts';
 import { callWithConnection, learnClass } from './out-of-band.ts';
+import { mysqlRehearsal } from './rehearsal.ts';
 import { type Question, endOwner, endPrepared, listPrepared } from './resolve.ts';
 import { isRolledBack } from './xa.ts';
 import { xidText } from './xid.ts';
@@ -173,6 +175,10 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
 
   async abandon(connection: MysqlConnection): Promise<void> {
     await endOwner(this.#question(connection));
+  }
+
+  rehearsal(): Rehearsal {
+    return mysqlRehearsal;
   }
 
   explainPrepare(error: Error): Error {

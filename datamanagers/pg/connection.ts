@@ -446,6 +446,11 @@ export class PgConnection implements SqlConnection {
     }).catch(() => this.destroy(reason));
   }
 
+  /** What was sent to stop a statement can't hit what comes next, or is at the server by now. */
+  async resume(): Promise<void> {
+    await this.#cancelling;
+  }
+
   /** No statement is under way any more. */
   #obeyed(): void {
     if (this.#disobeyed !== undefined) clearTimeout(this.#disobeyed);

@@ -19,6 +19,7 @@ import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts
 import { gidOf, xidOf } from './gid.ts';
 import { callWithClient } from './out-of-band.ts';
 import { isNameGone } from './names.ts';
+import { PgRehearsal } from './rehearsal.ts';
 import { isQuestionGone } from './question.ts';
 import { endBackend, endPrepared, endingOf } from './resolve.ts';
 
@@ -178,6 +179,10 @@ export class PgServer implements SqlServer<PgConnection> {
 
   async abandon(connection: PgConnection): Promise<void> {
     if (connection.xid !== undefined) await endBackend(this.#question(connection), connection.xid);
+  }
+
+  rehearsal(connection: PgConnection): PgRehearsal {
+    return new PgRehearsal(connection);
   }
 
   explainPrepare(error: Error): Error {

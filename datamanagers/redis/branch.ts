@@ -15,6 +15,7 @@ import type {
   DataManager,
   DataManagerSavepoint,
   OutboxMessage,
+  SandboxConduct,
   SessionState,
   Vote,
 } from '../../coordinator/types.ts';
@@ -376,6 +377,10 @@ export class RedisBranch extends PlainBranch implements DataManager {
         this.#marked = marked;
       },
     };
+  }
+
+  sandboxed(): SandboxConduct {
+    return { planned: () => this.#writes.map(({ name, wire: { args } }) => ({ command: name, args })) };
   }
 
   shouldRetry(error: Error): boolean {

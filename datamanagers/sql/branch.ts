@@ -101,6 +101,9 @@ export class SqlBranch implements DataManager {
     return this.session.detectWrites && (connection.wrote || connection.maybeWrote || connection.failed);
   }
 
+  /** Whether a client's own transaction may be of another isolation or access than this one; it is of this one's all the same. */
+  readonly ignoresModes: boolean = false;
+
   markChanged(): void {
     if (this.#declared === 'readonly') {
       throw new TransactionStateError(

@@ -80,6 +80,7 @@ export class ClientTransaction {
 
 /** @throws ConfigurationError where a client's transaction is to run in another way than the one that it is in. */
 export function refuseOtherModes(branch: SqlBranch, modes: Modes): void {
+  if (branch.ignoresModes) return;
   const { options } = branch.txn;
   const had = {
     isolation: options.isolation,

@@ -31,9 +31,9 @@ export interface SqlConnection {
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   readonly isUncertain: boolean;
   /** Something was written, as a command tag or the server has said. */
-  readonly wrote: boolean;
+  wrote: boolean;
   /** Something was done that may have written without its showing. */
-  readonly maybeWrote: boolean;
+  maybeWrote: boolean;
   /** Begins with the next statement. */
   start(begin: SqlBegin): void;
   /** Asks the server whether anything was written, where that doesn't show. */
@@ -54,6 +54,8 @@ export interface SqlConnection {
   releaseSavepoint(name: string): Promise<void>;
   /** Stops the statement under way; cuts the connection where that can't be done in time. */
   cancel(reason: Error): void;
+  /** Takes statements again after a {@link cancel}, where the transaction is still open. */
+  resume(): Promise<void>;
   /** Cuts the connection; the server rolls back when it notices. */
   destroy(reason: Error): void;
   /** Whether another transaction may have it: idle, and nothing of it has failed. */

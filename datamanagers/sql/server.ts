@@ -3,6 +3,7 @@ import type { Transaction } from '../../coordinator/transaction.ts';
 import type { PreparedReport } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlConnection } from './connection.ts';
+import type { Rehearsal } from './sandbox.ts';
 
 export interface SqlServer<C extends SqlConnection = SqlConnection> {
   /** How long a statement may wait for a connection of the pool, or for its turn on it, in milliseconds. */
@@ -19,6 +20,8 @@ export interface SqlServer<C extends SqlConnection = SqlConnection> {
   abandon(connection: C): Promise<void>;
   /** Makes an error of preparing say what to do. */
   explainPrepare(error: Error): Error;
+  /** What a sandbox needs of a connection. */
+  rehearsal(connection: C): Rehearsal;
   /** What is prepared in the database now by the sessions of this package. */
   listPrepared(): Promise<Xid[]>;
   /** The same with what the server tells about it; absent where it tells no more. */

@@ -18,6 +18,7 @@ import type {
 } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { SqlBranch } from './branch.ts';
+import type { SqlSandbox } from './sandbox.ts';
 import type { SqlServer } from './server.ts';
 import type { SqlConnection } from './connection.ts';
 
@@ -107,8 +108,8 @@ export abstract class SqlSession implements Session, RecoverableResource {
       return this.branch();
     } catch (error) {
       // Where a transaction was and has ended, that is said; only where none was begun there is none.
-      if ((error as { code?: unknown }).code === 'ERR_TXN_NO_TRANSACTION') return undefined;
-      throw error;
+      if ((error as { code?: unknown }).code !== 'ERR_TXN_NO_TRANSACTION') throw error;
+      return (this.#coordinator.sandbox as SqlSandbox | undefined)?.outside(this);
     }
   }
 
@@ -128,6 +129,8 @@ export abstract class SqlSession implements Session, RecoverableResource {
 
   /** @internal A connection for a transaction: the one kept by its context, else one of the pool; of the reader's, where it only reads. */
   acquire(txn: Transaction, readOnly: boolean, cancelled: () => Promise<never>): Promise<SqlConnection> {
+    const rehearsed = (txn.manager.sandbox as SqlSandbox | undefined)?.connectionFor(this, txn, cancelled);
+    if (rehearsed !== undefined) return rehearsed;
     if (readOnly && this.reader !== undefined) return this.reader.connect(false, cancelled);
     const home = txn.manager.home;
     const kept = this.#kept.size === 0 ? undefined : this.#kept.get(home);

@@ -1,4 +1,7 @@
-/** `unanimous/testing`: the conformance suite of data managers, and data managers that record and fail. For any test runner. */
+/** `unanimous/testing`: tests that are rolled back, the conformance suite of data managers, and data managers that record and fail. */
+export { rollback, rollbackPerTest, TestSandbox } from './sandbox/rollback.ts';
+export type { SandboxOptions } from './sandbox/sandbox.ts';
+export type { Withheld } from './sandbox/withhold.ts';
 export { dataManagerConformance } from './conformance.ts';
 export type {
   Capabilities,

@@ -7,6 +7,7 @@ import type {
   DataManager,
   DataManagerSavepoint,
   RecoverableResource,
+  SandboxConduct,
   Vote,
 } from '../../coordinator/types.ts';
 import { type DataManagerPhase, intercept } from './intercept.ts';
@@ -123,6 +124,11 @@ export class RecordingDataManager implements DataManager {
   /** Is recorded. */
   abort(txn: Transaction): Awaitable<void> {
     return this.#take('abort', txn, undefined);
+  }
+
+  /** In a sandbox it is called as ever. */
+  sandboxed(): SandboxConduct {
+    return { undo: () => undefined };
   }
 
   /** Writes the call down, does what is to be done in it, and answers synchronously where that does. */
