@@ -1,7 +1,11 @@
 // Protects contexts: which code belongs to which transaction, and that nothing ever works in another one by accident.
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { PassThrough } from 'node:stream';
+import { Worker } from 'node:worker_threads';
 import {
   AlreadyInTransaction,
+  type Awaitable,
   ConfigurationError,
   NoTransaction,
   type Transaction,
@@ -343,6 +347,74 @@ test('pitfall 8: what an emitter or a queue calls runs in the transaction of who
   emitter.emit('event');
   assert.equal(seen, [second, 'ERR_TXN_NO_TRANSACTION']);
   assert.is.not(first, second);
+});
+
+test('pitfall 8: what a stream, a socket, a worker and a queue call runs in the context that docs/contexts.md says', async () => {
+  const coordinator = new TransactionCoordinator();
+  /** What is seen where `listen` calls back, when `made` was made in one transaction and `act` is done in another. */
+  const seenIn = async <T>(
+    make: () => Awaitable<T>,
+    use: (made: T, callback: () => void) => void,
+  ): Promise<'the maker’s' | 'the user’s' | 'none'> => {
+    const made = await coordinator.run(make);
+    return coordinator.run(async (user) => {
+      const seen = gate<string>();
+      use(made, () => seen.open(seenBy(coordinator)));
+      const id = await seen.promise;
+      return id === user.id ? 'the user’s' : id === 'ERR_TXN_CLOSED' ? 'the maker’s' : 'none';
+    });
+  };
+
+  const stream = await seenIn(
+    () => new PassThrough(),
+    (made, callback) => void made.once('data', callback).write('x'),
+  );
+  assert.is(stream, 'the user’s');
+
+  const server = createServer((socket) => void socket.end('x')).listen(0);
+  await once(server, 'listening');
+  const socket = await seenIn(
+    async () => {
+      const made = connect((server.address() as AddressInfo).port);
+      await once(made.pause(), 'connect');
+      return made;
+    },
+    (made, callback) => void made.once('data', callback).resume(),
+  );
+  assert.is(socket, 'the maker’s');
+  server.close();
+
+  const echo =
+    "const { parentPort: port } = require('node:worker_threads'); port.on('message', () => port.postMessage(0));";
+  const worker = new Worker(echo, { eval: true });
+  const message = await seenIn(
+    () => worker,
+    (made, callback) => made.once('message', callback).postMessage(0),
+  );
+  assert.is(message, 'none', 'it was made outside of any');
+  await worker.terminate();
+
+  /** Jobs that a loop works off, one after the other. */
+  const makeQueue = (): ((job: () => void) => void) => {
+    let next = gate<() => void>();
+    void (async () => {
+      for (;;) (await next.promise)();
+    })();
+    return (job) => {
+      const { open } = next;
+      next = gate();
+      open(job);
+    };
+  };
+  assert.is(await seenIn(makeQueue, (add, callback) => add(callback)), 'the maker’s');
+  const early = makeQueue();
+  assert.is(
+    await seenIn(
+      () => early,
+      (add, callback) => add(callback),
+    ),
+    'none',
+  );
 });
 
 test('pitfall 8: outside() runs as the start of the program did, whatever the context', async () => {
