@@ -1,5 +1,6 @@
 // Lets happen what is planned. What one thing happens to isn't hit by another before it is whole again; different ones are, at once.
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Link } from '../support/proxy.ts';
 import type { Evidence } from './evidence.ts';
 import type { Fault, Mishap } from './plan.ts';
 import type { ServerName } from './setting.ts';
@@ -7,8 +8,8 @@ import type { Tally } from './tally.ts';
 import type { Teller } from './tellers.ts';
 import type { World } from './world.ts';
 
-/** For how long a teller is waited for to come to the point where it is to stop. */
-const STOPPING_MS = 3_000;
+/** For how long a commit is waited for that comes to the point where something is to happen to it. */
+const WAITING_MS = 3_000;
 const RESUME_EVERY_MS = 50;
 
 export class Chaos {
@@ -62,7 +63,7 @@ export class Chaos {
       case 'strand': {
         const teller = this.#tellers[mishap.teller]!;
         // It may be busy with something else for as long as that takes, and stop later.
-        await teller.ask({ do: 'stop at', point: mishap.point }, 'stopping', STOPPING_MS);
+        await teller.ask({ do: 'stop at', point: mishap.point }, 'stopping', WAITING_MS);
         await sleep(mishap.forMs);
         if (mishap.isKilled) await this.#replace(teller);
         else await goOn(teller);
@@ -81,6 +82,9 @@ export class Chaos {
       case 'hold':
         await this.#spoilLink(mishap.kind, mishap.teller, mishap.server, mishap.forMs);
         break;
+      case 'lose decision':
+        await this.#loseDecision(mishap.teller, mishap.arrives, mishap.forMs);
+        break;
       case 'deliver': {
         const books = this.#world.storeBooks();
         // Not while the store is down.
@@ -96,6 +100,29 @@ export class Chaos {
     await teller.kill();
     await teller.start();
     teller.order({ do: 'work' });
+  }
+
+  async #loseDecision(teller: number, arrives: boolean, forMs: number): Promise<void> {
+    const proxy = this.#world.link(teller, 'a');
+    let lost: Link | undefined;
+    const sent = new Promise<void>((resolve) => {
+      proxy.onClientData = (data, link) => {
+        if (lost === undefined && data.toString('latin1').includes(DECISION)) {
+          lost = link;
+          link.dropReplies = true;
+          proxy.refuse = true;
+          for (const other of proxy.links) if (other !== link) other.cut();
+          resolve();
+          return arrives;
+        }
+        return link !== lost;
+      };
+    });
+    await Promise.race([sent, sleep(WAITING_MS)]);
+    proxy.onClientData = undefined;
+    await sleep(forMs);
+    lost?.cut();
+    proxy.refuse = false;
   }
 
   async #spoilLink(fault: Fault, teller: number, server: ServerName, forMs: number): Promise<void> {
@@ -125,6 +152,8 @@ export class Chaos {
   }
 }
 
+const DECISION = 'insert into unanimous_decision';
+
 /** It may stop itself as long as it hasn't said that it will not. */
 async function goOn(teller: Teller): Promise<void> {
   const resuming = setInterval(() => teller.resume(), RESUME_EVERY_MS);
@@ -148,6 +177,8 @@ function targetOf(mishap: Mishap): string {
     case 'drop':
     case 'hold':
       return `link ${mishap.teller} ${mishap.server}`;
+    case 'lose decision':
+      return `link ${mishap.teller} a`;
     case 'deliver':
       return 'the outbox';
   }

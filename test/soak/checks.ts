@@ -9,6 +9,8 @@ export interface Heard {
   /** The global ids of which callers were told that they have committed, and that they have aborted. */
   readonly committed: ReadonlySet<string>;
   readonly aborted: ReadonlySet<string>;
+  /** Transactions in doubt whose process lives and has not heard how they have ended. */
+  readonly doubts: readonly string[];
   /** What they have said of branches that somebody has ended otherwise than was decided. */
   readonly heuristics: readonly string[];
   /** Those that have ended although nobody killed them. */
@@ -26,6 +28,7 @@ export const RULES = {
   decisions: 'no decision is left',
   outbox: 'the outbox is empty',
   counters: 'every counter is what the ledger says',
+  doubts: 'every process knows how what was in doubt has ended',
   heuristics: 'no branch has ended otherwise than was decided',
   deaths: 'no teller has ended by itself',
 } as const;
@@ -60,6 +63,7 @@ export function check(state: State, heard: Heard): Breach[] {
         `${gid}: ${isDead ? 'a dead letter' : 'waiting'} after ${attempts} failures (${error ?? 'none'})`,
     ),
     counters: counters(state, found),
+    doubts: heard.doubts,
     heuristics: heard.heuristics,
     deaths: heard.deaths,
   };

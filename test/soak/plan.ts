@@ -3,7 +3,15 @@ import { Random } from './random.ts';
 import type { Point, ServerName } from './setting.ts';
 
 /** Something that goes wrong, `atMs` after the beginning of its round. */
-export type Mishap = { readonly atMs: number } & (Kill | Pause | Strand | Crash | SpoiledLink | Delivery);
+export type Mishap = { readonly atMs: number } & (
+  | Kill
+  | Pause
+  | Strand
+  | Crash
+  | SpoiledLink
+  | LostDecision
+  | Delivery
+);
 
 /** A teller is gone, from one instruction to the next, and another one starts in its place. */
 interface Kill {
@@ -42,6 +50,14 @@ interface SpoiledLink {
   readonly forMs: number;
 }
 
+/** The link to bank a breaks when a decision is on its way there, which arrives or doesn't; nobody gets through for that time. */
+interface LostDecision {
+  readonly kind: 'lose decision';
+  readonly teller: number;
+  readonly arrives: boolean;
+  readonly forMs: number;
+}
+
 /** An operator has everything in the outbox delivered now, also what somebody is delivering. */
 interface Delivery {
   readonly kind: 'deliver';
@@ -62,6 +78,7 @@ const WEIGHTS: { readonly [K in MishapKind]: number } = {
   refuse: 10,
   drop: 12,
   hold: 12,
+  'lose decision': 8,
   deliver: 4,
 };
 
@@ -119,6 +136,9 @@ export function planRound({ seed, round, forMs, tellers, servers, leaseMs, kinds
       case 'drop':
       case 'hold':
         mishaps.push({ atMs, kind, teller, server, forMs: random.whole(200, 2_500) });
+        break;
+      case 'lose decision':
+        mishaps.push({ atMs, kind, teller, arrives: random.chance(0.5), forMs: random.whole(200, 4_000) });
         break;
       case 'deliver':
         mishaps.push({ atMs, kind });

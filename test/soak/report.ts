@@ -72,7 +72,7 @@ export function conclude({ tally, breaches, checks, evidence }: SoakResult): boo
       told['in doubt'],
       `later resolved: ${resolved.committed} committed, ${resolved.aborted} aborted, ${resolved.unknown} ended by others`,
     ],
-    ['  unknown', told.unknown, 'the reply to a plain commit was lost with its server, or by MariaDB'],
+    ['  unknown', told.unknown, 'the reply to the commit of one bank was lost, and nobody could say what became of it'],
     [
       'tried again',
       tally.retries,
@@ -98,6 +98,11 @@ export function conclude({ tally, breaches, checks, evidence }: SoakResult): boo
       'faults on links',
       faultsOnLinks(tally),
       `${mishaps.cut ?? 0} cut, ${mishaps.refuse ?? 0} refused, ${mishaps.drop ?? 0} without replies, ${mishaps.hold ?? 0} held`,
+    ],
+    [
+      'decisions lost on the way',
+      mishaps['lose decision'] ?? 0,
+      'half of them, or else only the answers; then no way to bank a',
     ],
     [
       'checks',

@@ -73,9 +73,9 @@ export class Bank {
       const urls = world.urlsFor(index);
       const setting = (life: number): Setting => ({ name, life, seed, urls, leaseMs, recovery, atOnce });
       return new Teller(name, setting, {
-        heard: (teller, word) => {
-          this.tally.hear(word);
-          this.evidence.log(`${teller.name}.${teller.life}`, word);
+        heard: (_teller, life, word) => {
+          this.tally.hear(name, life, word);
+          this.evidence.log(`${name}.${life}`, word);
         },
         died: (teller, how) => this.tally.deaths.push(`${teller.name}, life ${teller.life}: ${how}`),
       });
@@ -102,7 +102,8 @@ export class Bank {
         const prepared = await Promise.all(banks.map((bank) => bank.prepared()));
         const [decisions, outbox] = [await store.decisions(), await store.outbox()];
         // What a killed teller has sent may still be under way at a server.
-        looks = prepared.flat().length + decisions.length + outbox.length === 0 ? looks + 1 : 0;
+        const left = [...prepared.flat(), ...decisions, ...outbox, ...this.tally.doubts];
+        looks = left.length === 0 ? looks + 1 : 0;
         if (looks === CLEAN_LOOKS) break;
         if (outbox.length > 0 && performance.now() - deliveredAt > DELIVER_EVERY_MS) {
           deliveredAt = performance.now();

@@ -11,6 +11,9 @@ export class Tally implements Heard {
   readonly aborted: Set<string> = new Set();
   readonly heuristics: string[] = [];
   readonly deaths: string[] = [];
+  /** Transactions in doubt of processes that live, and whose: those must hear how they have ended. */
+  readonly #doubts = new Map<string, string>();
+  readonly #lives = new Map<string, number>();
 
   /** Transfers, by how their callers were told that they have ended. */
   readonly told = { committed: 0, aborted: 0, 'in doubt': 0, unknown: 0 };
@@ -31,12 +34,20 @@ export class Tally implements Heard {
   readonly recovered = { fenced: 0, committed: 0, rolledBack: 0, delivered: 0 };
   readonly mishaps: Partial<Record<MishapKind, number>> = {};
 
-  hear(word: Word): void {
+  get doubts(): readonly string[] {
+    return [...this.#doubts].map(([gid, who]) => `${gid} of ${who}`);
+  }
+
+  /** A word of the process that is the `life`th under a name. */
+  hear(name: string, life: number, word: Word): void {
     switch (word.is) {
       case 'ended':
         this.#ended(word);
+        // Words of one that was killed may come late.
+        if (word.told === 'in doubt' && this.#lives.get(name) === life) this.#doubts.set(word.gids.at(-1)!, name);
         break;
       case 'resolved':
+        this.#doubts.delete(word.gid);
         this.resolved[word.outcome]++;
         if (word.outcome !== 'unknown') this[word.outcome].add(word.gid);
         break;
@@ -48,6 +59,9 @@ export class Tally implements Heard {
         if (word.code === 'ERR_TXN_FENCED') this.fencedFound++;
         break;
       case 'ready':
+        this.#lives.set(name, life);
+        for (const [gid, who] of this.#doubts) if (who === name) this.#doubts.delete(gid);
+        break;
       case 'resting':
       case 'stopping':
       case 'stopping nowhere':

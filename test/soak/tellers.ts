@@ -9,7 +9,7 @@ export const PATIENCE_MS = 120_000;
 
 /** Whoever listens to the tellers. */
 export interface Listener {
-  heard(teller: Teller, word: Word): void;
+  heard(teller: Teller, life: number, word: Word): void;
   /** It has ended although nobody killed it. */
   died(teller: Teller, how: string): void;
 }
@@ -31,14 +31,15 @@ export class Teller {
 
   /** Starts the process, and waits until it can be told what to do. */
   async start(): Promise<void> {
-    const child = fork(join(import.meta.dirname, 'teller.ts'), [JSON.stringify(this.#setting(++this.life))], {
+    const life = ++this.life;
+    const child = fork(join(import.meta.dirname, 'teller.ts'), [JSON.stringify(this.#setting(life))], {
       execArgv: ['--import', 'tsx'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#process = child;
     const ready = this.#when('ready');
     child.on('message', (word: Word) => {
-      this.#listener.heard(this, word);
+      this.#listener.heard(this, life, word);
       if (this.#process === child && word.is === this.#awaited?.is) this.#awaited.settle();
     });
     // A message to one that is gone.
