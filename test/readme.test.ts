@@ -15,7 +15,11 @@ const blockTimeoutMs = 20_000;
 const test = suite('readme', { timeoutMs: 60_000 });
 const server = await postgres();
 
-const pages = ['README.md', ...listDocs()].filter((page) => existsSync(join(root, page)));
+// UNANIMOUS_TEST_PAGES=cookbook,locks runs those of some pages, while one writes them.
+const wanted = process.env['UNANIMOUS_TEST_PAGES']?.split(',') ?? [''];
+const pages = ['README.md', ...listDocs()].filter(
+  (page) => existsSync(join(root, page)) && wanted.some((part) => page.includes(part)),
+);
 const examples = pages.flatMap((page) =>
   findBlocks(readFileSync(join(root, page), 'utf8')).map((block) => {
     const name = `${page.replaceAll(/[/.]/g, '-')}-${block.line}`;
@@ -63,7 +67,7 @@ test.after(() => rm(folder, { recursive: true, force: true }));
 test.after(() => server.stop());
 
 test('there is a README, and it has examples', () => {
-  assert.ok(examples.some(({ page }) => page === 'README.md'));
+  if (wanted[0] === '') assert.ok(examples.some(({ page }) => page === 'README.md'));
 });
 
 for (const { page, block, name } of examples) {
