@@ -1,0 +1,30 @@
+// Tests that uvu must report as failing, and one between them that finds nothing of the others. By hooks, of which uvu hides errors.
+import assert from 'node:assert/strict';
+import { transaction } from 'unanimous';
+import { rollbackPerTest } from 'unanimous/testing';
+import { test } from 'uvu';
+import { balanceOf, pool, transfer } from '../../../../examples/testing/accounts.ts';
+
+const sandbox = rollbackPerTest();
+test.before.each(() => sandbox.begin());
+test.after.each(() => sandbox.end());
+test.after(() => pool.end());
+
+test('fails by itself', async () => {
+  await transfer(1, 2, 30);
+  assert.equal(await balanceOf(1), 100);
+});
+
+test('finds nothing of one that failed', async () => {
+  assert.equal(await balanceOf(1), 100);
+});
+
+test('leaves a transaction open', async () => {
+  await transaction.begin();
+});
+
+test('finds nothing of one that left a transaction open', async () => {
+  assert.equal(await balanceOf(1), 100);
+});
+
+test.run();
