@@ -38,9 +38,14 @@ export class Evidence {
     writeFileSync(join(this.folder, name), JSON.stringify(value, readable, 1));
   }
 
+  /** At the end of this process, where nothing can be awaited: nobody has asked for it. */
+  drop(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
   async close(isKept: boolean): Promise<void> {
     this.#log.end();
     await once(this.#log, 'close');
-    if (!isKept) rmSync(this.folder, { recursive: true, force: true });
+    if (!isKept) this.drop();
   }
 }

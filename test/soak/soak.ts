@@ -63,7 +63,11 @@ export class Bank {
   readonly tellers: readonly Teller[];
   readonly tally: Tally = new Tally();
   readonly evidence: Evidence = new Evidence();
-  readonly #endAll = (): void => this.tellers.forEach((teller) => teller.killNow());
+  /** When this process is interrupted. */
+  readonly #endAll = (): void => {
+    for (const teller of this.tellers) teller.killNow();
+    this.evidence.drop();
+  };
 
   constructor(world: World, options: Pick<SoakOptions, 'seed' | 'recovery' | 'tellers' | 'atOnce' | 'leaseMs'>) {
     this.world = world;
