@@ -41,11 +41,16 @@ export {
   onCommit,
   onFinish,
   onVote,
+  outboxed,
   type CallableDataManagerOptions,
   type CallableJoinOptions,
   type CallableOptions,
   type Callables,
   type CommitHookOptions,
+  type OutboxedDelivery,
+  type OutboxedFunction,
+  type OutboxedHandler,
+  type OutboxedOptions,
   type TransactionCallable,
 } from '../datamanagers/callable/index.ts';
 export {

@@ -7,3 +7,10 @@ export {
   type TransactionCallable,
 } from './data-manager.ts';
 export { onAbort, onCommit, onFinish, onVote, type CallableJoinOptions, type CommitHookOptions } from './functions.ts';
+export {
+  outboxed,
+  type OutboxedDelivery,
+  type OutboxedFunction,
+  type OutboxedHandler,
+  type OutboxedOptions,
+} from './outboxed.ts';

@@ -1,4 +1,4 @@
-import { onAbort, onFinish, onVote } from 'unanimous';
+import { onAbort, onFinish, onVote, outboxed } from 'unanimous';
 import { suite } from '../../support/suite.ts';
 import { conform } from '../testing/conform.ts';
 import { raise } from '../../coordinator/recording.ts';
@@ -34,5 +34,38 @@ conform<Written>(test, {
   },
   conflict() {
     onVote(() => raise(new Error('busy')), { shouldRetry: (error) => error.message === 'busy' });
+  },
+});
+
+let published: Written = [];
+const publish = outboxed('conformance', (value: string) => {
+  if (value === 'boom') throw new Error('boom');
+  published.push(value);
+});
+
+conform<Written>(suite('outboxed functions are a data manager'), {
+  capabilities: {
+    savepoints: true,
+    readOnlyVote: true,
+    lastResource: false,
+    onePhase: false,
+    recoverable: false,
+    readsOwnWrites: false,
+  },
+  open: () => (published = []),
+  close: () => undefined,
+  write: (_written, value) => void publish(value),
+  read: () => onVote(() => undefined),
+  stored: (written) => written,
+  failures: {
+    work: () => void publish(undefined as never),
+    savepoint: 'it counts what there is',
+    rollback: 'it drops what came since',
+    tpcBegin: 'it only refuses work from then on',
+    commit: 'nothing is handed over before the vote',
+    tpcVote: 'it says no only where a decision store was away',
+    tpcFinish: () => void publish('boom'),
+    tpcAbort: 'it only drops what there is',
+    abort: 'it only drops what there is',
   },
 });
