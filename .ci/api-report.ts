@@ -1,11 +1,13 @@
-// Writes docs/api/*.api.md, the public types of each entry point, or with no flag fails where they differ from it.
+// Writes docs/api/*.api.md, the public types of each entry point, and docs/reference/*.api.md, what the comments say of them; or with no flag
+// fails where they differ from the sources.
 //
 //   node --import tsx .ci/api-report.ts [--update]
 //
 // It reads the built declarations, so `npm run build` comes first; and it fails for what is exported without a comment.
 import { Extractor, ExtractorConfig, ExtractorLogLevel, type ExtractorMessage } from '@microsoft/api-extractor';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { referenceOf } from './reference.ts';
 
 const root = join(import.meta.dirname, '..');
 const update = process.argv.includes('--update');
@@ -17,6 +19,11 @@ const entries = [
   })),
   { report: 'unanimous-opentelemetry', declarations: 'dist/middleware/opentelemetry.d.ts' },
 ];
+
+/** What the extractor knows of an entry, for its reference. */
+function modelFile(report: string): string {
+  return join(root, `temp/api/${report}.api.json`);
+}
 
 function configure(report: string, declarations: string): ExtractorConfig {
   const reportFolder = join(root, 'docs/api');
@@ -49,7 +56,7 @@ function configure(report: string, declarations: string): ExtractorConfig {
         reportFolder,
         reportTempFolder: join(root, 'temp/api'),
       },
-      docModel: { enabled: false },
+      docModel: { enabled: true, apiJsonFilePath: modelFile(report) },
       dtsRollup: { enabled: false },
       tsdocMetadata: { enabled: false },
       messages: {
@@ -96,12 +103,28 @@ function reportEntry(report: string, declarations: string): boolean {
     if (apiReportChanged) {
       console.log(`docs/api/${report}.api.md ${update ? 'is updated' : 'differs from the sources: run npm run api'}`);
     }
-    return errorCount === 0 && (update || !apiReportChanged);
+    return isReferenceFresh(report) && errorCount === 0 && (update || !apiReportChanged);
   } catch (error) {
     // The extractor gives up on declarations that do not type-check, which check:package explains better.
     console.log(`${declarations} cannot be read: ${String(error).split('\n')[0]}`);
     return false;
   }
+}
+
+/** Whether the reference (now) says what the comments do. */
+function isReferenceFresh(report: string): boolean {
+  const path = `docs/reference/${report}.api.md`;
+  const file = join(root, path);
+  const reference = referenceOf(report.replace('-', '/'), modelFile(report));
+  if (existsSync(file) && readFileSync(file, 'utf8') === reference) return true;
+  if (!update) {
+    console.log(`${path} differs from the sources: run npm run api`);
+    return false;
+  }
+  mkdirSync(join(root, 'docs/reference'), { recursive: true });
+  writeFileSync(file, reference);
+  console.log(`${path} is updated`);
+  return true;
 }
 
 let failed = false;

@@ -12,6 +12,7 @@ import type { TransactionWarning } from './watch.ts';
 
 /** What every event of a transaction has. */
 export interface TransactionEvent {
+  /** The transaction. */
   readonly transaction: Transaction;
 }
 

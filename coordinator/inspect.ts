@@ -24,14 +24,19 @@ export interface CoordinatorInspection {
 
 /** An open transaction at a moment. */
 export interface TransactionInspection {
+  /** The global transaction id. */
   readonly id: string;
+  /** Where it is in its life. */
   readonly status: Status;
   /** For how long it has been open, in milliseconds. */
   readonly ageMs: number;
   /** For how long nothing has run in it, in milliseconds; only with the option `watch`. */
   readonly idleMs?: number;
+  /** Which attempt of `run` it is, from 1. */
   readonly attempt: number;
+  /** What it is about: its notes, one a line. */
   readonly note: string;
+  /** Who it is done for. */
   readonly user: string;
   /** The way that its commit takes; absent until its votes. */
   readonly way?: CommitWay;
@@ -43,6 +48,7 @@ export interface TransactionInspection {
 
 /** What has joined a transaction. */
 export interface ResourceInspection {
+  /** What errors and votes call it. */
   readonly name: string;
   /** The state of a session. */
   readonly state?: string;

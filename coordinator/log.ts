@@ -6,9 +6,13 @@ import type { Transaction } from './transaction.ts';
 
 /** What a logger needs to have: as pino's and its like, or the console. Called with what is known, then with a message; the console the other way round. */
 export interface TransactionLogger {
+  /** What goes well. */
   debug(fields: object, message: string): void;
+  /** What is done again, or was made up for. */
   info(fields: object, message: string): void;
+  /** What has failed, and left nothing half done. */
   warn(fields: object, message: string): void;
+  /** What somebody should look at. */
   error(fields: object, message: string): void;
 }
 
