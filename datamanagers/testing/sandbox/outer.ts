@@ -77,7 +77,10 @@ export class OuterBranch extends SqlBranch {
   override async mark(turn?: Turn): Promise<Mark> {
     const surroundings = this.#surroundings;
     const { places } = surroundings;
-    const place = new Place(`a statement or transaction of a library on '${this.session.name}'`, surroundings.place());
+    const place = new Place(
+      () => `a statement or transaction of a library on '${this.session.name}'`,
+      surroundings.place(),
+    );
     await places.enter(place, this.session.server.acquireTimeoutMs);
     let made: Mark;
     try {

@@ -8,8 +8,7 @@ import { ConcurrentUseError, TransactionClosed } from '../../../coordinator/erro
 export class Place {
   /** That of the code which has begun it. */
   readonly parent: Place | undefined;
-  /** What errors call it. */
-  readonly what: string;
+  readonly #what: () => string;
   /** How many of its statements are under way. */
   busy = 0;
   /** How many savepoints keep it in. */
@@ -17,9 +16,14 @@ export class Place {
   /** Why nothing more can be done in it: it was undone with the one behind it. */
   lost: Error | undefined = undefined;
 
-  constructor(what: string, parent: Place | undefined) {
-    this.what = what;
+  constructor(what: () => string, parent: Place | undefined) {
+    this.#what = what;
     this.parent = parent;
+  }
+
+  /** What errors call it. */
+  get what(): string {
+    return this.#what();
   }
 
   /** Whether it was begun inside of `other`, directly or not. */

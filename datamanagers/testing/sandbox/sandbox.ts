@@ -110,7 +110,8 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   began(txn: Transaction, parent: Transaction | undefined): void {
     for (const known of this.#open.keys()) if (isFinished(known.status)) this.#open.delete(known);
     const outer = (parent === undefined ? undefined : this.#open.get(parent)) ?? this.place();
-    this.#open.set(txn, new Place(`transaction ${txn.id}`, outer));
+    // Its id is to be asked for when it is ready, not before.
+    this.#open.set(txn, new Place(() => `transaction ${txn.id}`, outer));
   }
 
   joined(txn: Transaction, manager: DataManager): void {
