@@ -17,7 +17,10 @@ const entries = [
     report: `unanimous-${part}`,
     declarations: `dist/datamanagers/${part}/index.d.ts`,
   })),
-  { report: 'unanimous-opentelemetry', declarations: 'dist/middleware/opentelemetry.d.ts' },
+  ...['express', 'fastify', 'hono', 'http', 'koa', 'nest', 'opentelemetry'].map((part) => ({
+    report: `unanimous-${part}`,
+    declarations: `dist/middleware/${part}.d.ts`,
+  })),
 ];
 
 /** What the extractor knows of an entry, for its reference. */

@@ -134,7 +134,7 @@ async function tryOnce<T>(
 
 /** Asked before the abort, while data managers are joined (zope 30). Who can't answer says no. */
 function mayRetry(txn: Transaction, manager: TransactionManager, thrown: unknown): boolean {
-  if (isFinished(txn.status)) return false;
+  if (isFinished(txn.status) || !txn.repeatable) return false;
   try {
     return txn.isRetryableError(thrown);
   } catch (failure) {

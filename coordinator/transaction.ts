@@ -77,6 +77,8 @@ export class Transaction {
   resolved: Promise<ResolvedOutcome> | undefined = undefined;
   /** @internal Those whose messages are stored with the decision. */ stored: Set<DataManager> | undefined = undefined;
   /** @internal How many savepoints are being made or rolled back. */ savepointsUnderWay = 0;
+  /** @internal False where its work must not be tried again, whatever the error: a body that was read can't be read twice. */
+  repeatable = true;
   /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
   /** Under which key which data manager was joined by {@link getOrJoin}. */
   #keyed: { readonly key: unknown; readonly manager: DataManager }[] | undefined = undefined;

@@ -40,6 +40,7 @@ function allowsOnly(sources: readonly Source[], allowed: (imported: string, sour
 
 const coordinator = read('coordinator');
 const dataManagers = read('datamanagers');
+const middleware = read('middleware');
 const commandLine = read('cli');
 
 test('imports are found in all their forms', () => {
@@ -81,6 +82,22 @@ test('no source imports a driver, and but for the commands of Redis not even its
   for (const { code } of typed) assert.not.match(code, /^\s*(import|export)(?! type\b)[^;]*\bfrom 'ioredis'/m);
 });
 
+/** What a framework brings that has to be there at run time: decorators, observables, OpenTelemetry's global API. */
+const loaded: Readonly<Record<string, readonly string[]>> = {
+  'middleware/nest.ts': ['@nestjs/common', '@nestjs/core', 'rxjs'],
+  'middleware/opentelemetry.ts': ['@opentelemetry/api'],
+};
+
+test('middleware knows the coordinator, itself and its own framework, of which it loads no more than it has to', () => {
+  assert.ok(middleware.length > 0);
+  allowsOnly(middleware, (each, { path, code }) => {
+    if (/^(node:|coordinator\/|middleware\/)/.test(each) || (loaded[path] ?? []).includes(each)) return true;
+    const own = path.slice('middleware/'.length, -'.ts'.length);
+    const isTypeOnly = !new RegExp(`^import(?! type\\b)[^;]*\\bfrom '${each}'`, 'm').test(code);
+    return isTypeOnly && (each === own || each.startsWith(`${own}/`));
+  });
+});
+
 test('the command line knows itself, Node and what everybody can import, and no driver', () => {
   assert.ok(commandLine.length > 0);
   allowsOnly(
@@ -90,7 +107,7 @@ test('the command line knows itself, Node and what everybody can import, and no 
 });
 
 test('nothing but test/support imports uvu', () => {
-  const everything = ['coordinator', 'datamanagers', 'cli', 'test', 'examples', 'bench'].filter((each) =>
+  const everything = ['coordinator', 'datamanagers', 'middleware', 'cli', 'test', 'examples', 'bench'].filter((each) =>
     readdirSync(root).includes(each),
   );
   // But for tests that show, or try out, what its users do.
@@ -110,7 +127,7 @@ test('the coordinator takes time and randomness from environment.ts alone, so th
 });
 
 test('nothing sorts by locale, because an order that decides must be the same everywhere', () => {
-  const sources = [...coordinator, ...dataManagers, ...commandLine].filter(({ code }) =>
+  const sources = [...coordinator, ...dataManagers, ...middleware, ...commandLine].filter(({ code }) =>
     code.includes('localeCompare'),
   );
   assert.equal(
