@@ -2,32 +2,31 @@
 import type { Enlisting } from '../sql/enlistment.ts';
 import { EnlistedClient } from './client.ts';
 import type { PgPool, PgPoolClient } from './driver.ts';
-import { type Callback, answer } from './query.ts';
+import { type Callback, answer, runQuery, targetOn } from './query.ts';
 
 type Connected = (error: Error | undefined, client: PgPoolClient | undefined, release: PgPoolClient['release']) => void;
 
 type AnyFunction = (...args: never[]) => unknown;
 
-/** The session of an enlisting pool. */
-export interface PoolSession extends Enlisting {
-  query(config: never, values?: never, callback?: never): unknown;
-}
-
 /**
  * The same pool in the eyes of a library, `instanceof` included, but for `connect`, `query` and `end`. It isn't the library's to end, so
  * that `end` does nothing.
  */
-export function enlistingPool<P extends PgPool>(session: PoolSession, pool: P): P {
+export function enlistingPool<P extends PgPool>(session: Enlisting, pool: P): P {
   const plain = pool as P & { query: AnyFunction };
   const own: Record<string | symbol, AnyFunction> = {
     connect: (callback?: Connected) => connect(session, pool, callback),
     query(...args: never[]): unknown {
       try {
-        if (session.enlisted() === undefined) return plain.query(...args);
+        const branch = session.enlisted();
+        if (branch === undefined) return plain.query(...args);
+        return runQuery(
+          targetOn(session.name, () => branch),
+          ...(args as unknown as [never, never, never]),
+        );
       } catch (error) {
         return refuse(error as Error, args);
       }
-      return session.query(...(args as unknown as [never]));
     },
     end: (callback?: () => void) => answer(Promise.resolve(), callback),
   };

@@ -1,5 +1,6 @@
 /** What `query` of `pg` takes in its many forms, sorted out. */
 import { ConfigurationError, TransactionStateError, describe } from '../../coordinator/errors.ts';
+import type { SqlBranch } from '../sql/branch.ts';
 import { statementOf } from '../sql/statement.ts';
 import type { PgConnection } from './connection.ts';
 import type { PgQueryConfig, PgResult, PgSubmittable } from './driver.ts';
@@ -14,6 +15,19 @@ export interface QueryTarget {
   run(text: string | undefined, config: string | PgQueryConfig, values: unknown[] | undefined): Promise<PgResult>;
   /** Runs work on the connection in turn; a cursor or stream gives the way to `stop` it. May throw where nothing can be sent. */
   perform<T>(work: (connection: PgConnection) => Promise<T>, stop?: () => void): Promise<T>;
+}
+
+/** Statements that go to a part of a session, and neither begin nor end a transaction. */
+export function targetOn(name: string, branch: () => SqlBranch): QueryTarget {
+  const target: QueryTarget = {
+    name,
+    run: (text, config, values) => {
+      refuseControl(name, text);
+      return target.perform((connection) => connection.query(config, values));
+    },
+    perform: (work, stop) => branch().perform((connection) => work(connection as PgConnection), stop),
+  };
+  return target;
 }
 
 /** Runs whatever `query` of `pg` takes, and returns what that does: a promise, nothing with a callback, or the cursor or stream. */

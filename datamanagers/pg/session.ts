@@ -1,11 +1,10 @@
 /** PostgreSQL: a session over a pool of `pg` (zope 132-156). */
 import { type Rule, aBoolean, aDelay, aString, checkOptions } from '../../coordinator/options.ts';
 import { SqlSession } from '../sql/session.ts';
-import type { PgConnection } from './connection.ts';
 import type { PgPool, PgQueryConfig, PgResult, PgSubmittable } from './driver.ts';
 import { type PgModule, driverModule } from './module.ts';
 import { enlistingPool } from './pool.ts';
-import { type Callback, type QueryTarget, refuseControl, runQuery } from './query.ts';
+import { type Callback, type QueryTarget, runQuery, targetOn } from './query.ts';
 import { PgServer } from './server.ts';
 
 /** Options of a PostgreSQL session. */
@@ -112,14 +111,7 @@ export class PgSession<P extends PgPool = PgPool> extends SqlSession {
     return runQuery(this.#target, config, values, callback);
   }
 
-  readonly #target: QueryTarget = {
-    name: this.name,
-    run: (text, config, values) => {
-      refuseControl(this.name, text);
-      return this.#target.perform((connection) => connection.query(config, values));
-    },
-    perform: (work, stop) => this.branch().perform((connection) => work(connection as PgConnection), stop),
-  };
+  readonly #target: QueryTarget = targetOn(this.name, () => this.branch());
 
   /** @internal The pool that it was made with. */
   get pgPool(): PgPool {
