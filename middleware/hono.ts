@@ -43,7 +43,7 @@ async function serve(
   next: Next,
   handler: Handler,
 ): Promise<Response | void> {
-  const { incoming, outgoing } = c.env as Partial<NodeBindings>;
+  const { incoming, outgoing } = (c.env ?? {}) as Partial<NodeBindings>;
   const identity = incoming ?? c.req.raw;
   if (takesPart(settings, identity) || (await settings.activate?.(c)) === false) {
     return handler(c, next) as Promise<Response | void>;

@@ -16,7 +16,9 @@ export interface TransactionState {
 
 /** What this middleware needs of Koa's context, so that no version of Koa's types has to be loaded. */
 export interface KoaContext {
+  /** The request of node:http. */
   readonly req: IncomingMessage;
+  /** The response of node:http. */
   readonly res: ServerResponse;
   /** Where the transaction is put, as `tm`. */
   state: object;

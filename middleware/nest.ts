@@ -153,7 +153,7 @@ export interface TransactionModuleAsyncOptions extends Pick<ModuleMetadata, 'imp
 /** Import it once, in the root module: {@link TransactionInterceptor} for every handler of the application. */
 // oxlint-disable-next-line typescript/no-extraneous-class
 export class TransactionModule {
-  /** @throws ConfigurationError for unknown or impossible options. */
+  /** With these options. @throws ConfigurationError for unknown or impossible ones. */
   static forRoot(options: NestOptions = {}): DynamicModule {
     return moduleOf({ provide: TRANSACTION_OPTIONS, useValue: options });
   }

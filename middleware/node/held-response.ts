@@ -53,7 +53,7 @@ export class HeldResponse {
   #before: Head | undefined = undefined;
   #pieces: Piece[] = [];
   #bytes = 0;
-  #end: Piece | undefined = undefined;
+  #end: (Piece & { readonly status: number; readonly message: string }) | undefined = undefined;
   #flushes = false;
   #owesDrain = false;
 
@@ -97,6 +97,9 @@ export class HeldResponse {
     const send = this.#original;
     const res = this.#res;
     if (this.#options.hides !== undefined && !res.headersSent) send['removeHeader']!.call(res, this.#options.hides);
+    // What is set behind the end comes too late, as it would without this.
+    if (end !== undefined && !res.headersSent)
+      Object.assign(res, { statusCode: end.status, statusMessage: end.message });
     if (flushes) send['flushHeaders']!.call(res);
     let isFull = false;
     for (const { chunk, encoding, done } of pieces) isFull = send['write']!.call(res, chunk, encoding, done) === false;
@@ -180,7 +183,8 @@ export class HeldResponse {
     if (piece.chunk !== undefined && piece.chunk !== null) requireChunk(piece.chunk);
     this.#requireStatus();
     if (this.#options.streams === 'buffer' && !this.#keep(piece.chunk, piece.encoding)) return this.#res;
-    this.#end = piece;
+    const { statusCode: status, statusMessage: message } = this.#res;
+    this.#end = { ...piece, status, message };
     this.#listener?.ready();
     return this.#res;
   }

@@ -2,10 +2,13 @@
 import { createServer } from 'node:http';
 import { type HttpBindings, getRequestListener } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
+import { cors } from 'hono/cors';
+import { HTTPException } from 'hono/http-exception';
 import { type ContentfulStatusCode } from 'hono/utils/http-status';
+import { type Transaction, TransientError } from 'unanimous';
 import { type TransactionVariables, transactionPerRequest } from 'unanimous/hono';
 import { Readable } from 'node:stream';
-import { suite } from '../support/suite.ts';
+import { assert, suite } from '../support/suite.ts';
 import { behaves } from './behaviour.ts';
 import { type Framework, listening, queryOf, routeOf } from './framework.ts';
 
@@ -45,4 +48,53 @@ const framework: Framework = {
   },
 };
 
-await behaves(suite('unanimous/hono'), framework);
+const test = suite('unanimous/hono');
+const { db } = await behaves(test, framework);
+
+test('what middleware outside of it has set stays, and what the handler has set goes, where the commit fails', async () => {
+  const app = new Hono<E>();
+  app.use(cors());
+  app.use(async (c, next) => {
+    c.header('x-outer', 'yes');
+    await next();
+  });
+  app.use(transactionPerRequest());
+  app.get('/', async (c) => {
+    await db.session.query('insert into children values (9)');
+    c.header('x-inner', 'yes');
+    return c.json({ fine: true }, 201);
+  });
+  app.onError((_error, c) => c.text('sorry', 500));
+  const response = await app.request('/', { headers: { origin: 'http://a' } });
+  assert.equal([response.status, await response.text()], [500, 'sorry']);
+  assert.equal(
+    ['access-control-allow-origin', 'x-outer', 'x-inner'].map((name) => response.headers.get(name)),
+    ['*', 'yes', null],
+  );
+});
+
+test('without a socket, as app.request() asks in tests: the same, with the signal of the request', async () => {
+  const app = new Hono<E>();
+  let seen: Transaction | undefined;
+  const controller = new AbortController();
+  app.get(
+    '/:name',
+    transactionPerRequest(
+      async (c: Context<E>) => {
+        seen = c.var.tm;
+        await db.session.query('insert into notes values (1)');
+        if (c.req.param('name') === 'gone') controller.abort();
+        if (c.req.param('name') === 'again' && seen!.attempt === 1) throw new TransientError('again');
+        if (c.req.param('name') === 'http') throw new HTTPException(418, { message: 'teapot' });
+        return c.json(c.req.param('name'));
+      },
+      { attempts: 2, backoff: false },
+    ),
+  );
+  assert.is((await app.request('/http')).status, 418);
+  assert.is((await app.request('/gone', { signal: controller.signal })).status, 499);
+  assert.is(seen!.status, 'aborted');
+  assert.equal((await db.admin.query('select id from notes')).rows, []);
+  assert.is(await (await app.request('/again')).text(), '"again"');
+  assert.is((await db.admin.query('select id from notes')).rowCount, 1);
+});

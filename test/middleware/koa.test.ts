@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import Koa, { type Context } from 'koa';
 import { type TransactionState, transactionPerRequest } from 'unanimous/koa';
-import { suite } from '../support/suite.ts';
+import { assert, suite } from '../support/suite.ts';
 import { behaves } from './behaviour.ts';
 import { type Framework, listening, queryOf, readJson, routeOf } from './framework.ts';
 
@@ -56,4 +56,26 @@ const framework: Framework = {
   },
 };
 
-await behaves(suite('unanimous/koa'), framework);
+const test = suite('unanimous/koa');
+const { db } = await behaves(test, framework);
+
+test('a response that goes around Koa commits before its first byte', async () => {
+  const app = new Koa();
+  app.use(transactionPerRequest());
+  app.use(async (ctx) => {
+    await db.session.query('insert into notes values (1)');
+    ctx.respond = false;
+    // Koa's own is 404 until something else is said.
+    ctx.res.statusCode = 200;
+    ctx.res.write('raw ');
+    await assert.eventually(() => (ctx.state as TransactionState).tm.status === 'committed');
+    ctx.res.end('answer');
+  });
+  const server = await listening(createServer(app.callback()));
+  try {
+    assert.is(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'raw answer');
+  } finally {
+    await server.close();
+  }
+  assert.is((await db.admin.query('select id from notes')).rowCount, 1);
+});

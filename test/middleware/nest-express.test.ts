@@ -3,7 +3,9 @@ import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { suite } from '../support/suite.ts';
 import { behaves } from './behaviour.ts';
-import { frameworkOf, nestOptions } from './nest.ts';
+import { type Create, frameworkOf, nestOnly, nestOptions } from './nest.ts';
 
-const framework = frameworkOf((module) => NestFactory.create(module, new ExpressAdapter(), nestOptions));
-await behaves(suite('unanimous/nest on Express'), framework);
+const create: Create = (module) => NestFactory.create(module, new ExpressAdapter(), nestOptions);
+const test = suite('unanimous/nest on Express');
+const { db } = await behaves(test, frameworkOf(create));
+nestOnly(test, create, db);
