@@ -38,17 +38,21 @@ export const CELLS: readonly Cell[] = [
 ];
 
 /** What is sent to a database of a commit. */
-export type Message = 'prepare' | 'decide' | 'follow';
+export type Message = 'prepare' | 'decide' | 'follow' | 'undo';
 
 /** Where a database is in a case. */
 type Where = 'a' | 'b' | 'store';
 
 /** A message that is on its way. */
 export interface Delayed {
-  arrive(): void;
+  /** Resolves when the server has answered, or has hung up. */
+  arrive(): Promise<void>;
   /** The server hears that the sender is gone. */
   close(): void;
 }
+
+/** How the number of a case's second transaction follows from that of its first. */
+const AGAIN = 1_000_000;
 
 let cases = 0;
 
@@ -109,19 +113,31 @@ export class Case {
     const isPg = this.databases[where].place.kind === 'PostgreSQL';
     if (message === 'prepare') return isPg ? 'prepare transaction' : 'xa prepare';
     if (message === 'follow') return isPg ? 'commit prepared' : 'xa commit';
+    if (message === 'undo') return isPg ? 'rollback prepared' : 'xa rollback';
     // In MySQL the decision is there when the commit is.
     return isPg || this.cell.path === 'full' ? `insert into ${this.tablePrefix}decision` : 'xa end';
   }
 
-  /** Calls `act` when the message is sent for the first time; where it answers false, nothing more of that link arrives. */
-  when(where: Where, message: Message, act: (link: Link, data: Buffer) => boolean): Promise<void> {
+  /**
+   * Calls `act` when the message is sent for the first time; where it answers false, nothing more of that link arrives, but is given to
+   * `withhold`.
+   */
+  when(
+    where: Where,
+    message: Message,
+    act: (link: Link, data: Buffer) => boolean,
+    withhold?: (data: Buffer) => void,
+  ): Promise<void> {
     const proxy = this.proxies[where];
     const text = this.#text(where, message);
     return new Promise((resolve) => {
       let silenced: Link | undefined;
       let isOver = false;
       proxy.onClientData = (data, link) => {
-        if (link === silenced) return false;
+        if (link === silenced) {
+          withhold?.(data);
+          return false;
+        }
         if (isOver || !data.toString('latin1').includes(text)) return undefined;
         isOver = true;
         if (!act(link, data)) silenced = link;
@@ -145,11 +161,25 @@ export class Case {
   /** The message is on its way for as long as wanted, even if its sender dies; resolves when it was sent. */
   async delay(where: Where, message: Message): Promise<Delayed> {
     let delayed!: Delayed;
-    await this.when(where, message, (link, data) => {
-      link.client.removeAllListeners().on('error', () => undefined);
-      delayed = { arrive: () => void link.server.write(data), close: () => link.cut() };
-      return false;
-    });
+    const sent: Buffer[] = [];
+    const keep = (data: Buffer): void => void sent.push(data);
+    await this.when(
+      where,
+      message,
+      (link, data) => {
+        keep(data);
+        for (const event of ['end', 'error', 'close']) link.client.removeAllListeners(event);
+        link.client.on('error', () => undefined);
+        const answered = new Promise<void>((answer) => link.server.once('data', () => answer()).once('close', answer));
+        const arrive = (): Promise<void> => {
+          for (const each of sent) link.server.write(each);
+          return answered;
+        };
+        delayed = { arrive, close: () => link.cut() };
+        return false;
+      },
+      keep,
+    );
     return delayed;
   }
 
@@ -208,6 +238,14 @@ export class Case {
     return this.until('nothing must be left prepared, nor a decision that all have followed', () => this.isClean());
   }
 
+  /** Who may decide, by the store. */
+  async nodes(): Promise<string[]> {
+    const rows = await this.databases.store.rows<{ incarnation: string }>(
+      `select incarnation from ${this.tablePrefix}node`,
+    );
+    return rows.map(({ incarnation }) => incarnation);
+  }
+
   /** All leases in the store run out now. */
   async expireLeases(): Promise<void> {
     await this.databases.store.rows(`update ${this.tablePrefix}lease set expires_at = '2020-01-01'`);
@@ -223,6 +261,14 @@ export class Case {
   async told(child: Child, id: number = this.id): Promise<Told> {
     type Answer = Extract<Word, { is: 'told' }>;
     return (await child.heard(this.name, (word): word is Answer => word.is === 'told' && word.id === id)).told;
+  }
+
+  /** Another transaction of the process commits. */
+  async worksAgain(child: Child): Promise<void> {
+    const id = this.id + AGAIN;
+    child.order({ do: 'run again', name: this.name, id });
+    const { outcome, error } = await this.told(child, id);
+    assert.is(outcome, 'committed', `it must be able to work again: ${error}`);
   }
 
   /** Waits until a transaction in doubt is resolved. */

@@ -5,6 +5,9 @@ import pg from 'pg';
 import { type PrivateMariadb, type PrivatePostgres, startMariadb, startPostgres } from '../support/servers.ts';
 import type { Kind, Place } from './resources.ts';
 
+/** Each cell may have a rival in the same database. */
+const CONNECTIONS = 12;
+
 /** A server, whichever it is. */
 type Server = PrivatePostgres | PrivateMariadb;
 
@@ -48,7 +51,7 @@ class PgDatabase extends Database {
 
   constructor(server: Server, place: Place) {
     super(server, place);
-    this.#pool = new pg.Pool({ connectionString: place.url, max: 4 });
+    this.#pool = new pg.Pool({ connectionString: place.url, max: CONNECTIONS });
     // Idle when its server is killed.
     this.#pool.on('error', () => undefined);
   }
@@ -95,7 +98,7 @@ class MariadbDatabase extends Database {
 
   constructor(server: Server, place: Place) {
     super(server, place);
-    this.#pool = driver.createPool({ uri: place.url, connectionLimit: 4 });
+    this.#pool = driver.createPool({ uri: place.url, connectionLimit: CONNECTIONS });
   }
 
   async rows<T>(text: string): Promise<T[]> {

@@ -73,7 +73,7 @@ matrix('crashes before the decision', [
       await batch.recover();
       await batch.each(async (one) => {
         assert.equal(await one.prepared('b'), []);
-        onTheWay.get(one)!.arrive();
+        await onTheWay.get(one)!.arrive();
         await one.untilPrepared('b');
         onTheWay.get(one)!.close();
       });
