@@ -19,6 +19,13 @@ for (const example of ['transfer', 'order']) {
   });
 }
 
+for (const name of ['accounts', 'node.spec', 'vitest.spec', 'jest.spec', 'uvu.spec']) {
+  const path = `examples/testing/${name}.ts`;
+  test(`docs/testing.md shows ${path} as it is, which its runner is really run with`, () => {
+    assert.ok(read('docs/testing.md').includes(`\`\`\`ts\n${read(path)}\`\`\`\n`));
+  });
+}
+
 test('the README names both commands exactly', () => {
   assert.ok(readme.includes('\nnpm ci && npm start\n'));
   assert.ok(readme.includes('\nnpm ci && npm test\n'));
