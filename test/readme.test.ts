@@ -46,6 +46,7 @@ test.before(async () => {
   for (const name of ['transfer', 'order']) {
     await copyFile(join(root, `examples/${name}/${name}.ts`), join(folder, `${name}.ts`));
   }
+  await copyFile(join(root, 'examples/testing/accounts.ts'), join(folder, 'accounts.ts'));
   for (const { name, block } of examples) {
     // On the same lines as in its page, for the messages; and with an export, so that each is a module of its own.
     const lines = '\n'.repeat(block.line);
