@@ -8,7 +8,13 @@ import {
   toError,
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { DataManager, DataManagerSavepoint, OutboxMessage, Vote } from '../../coordinator/types.ts';
+import type {
+  DataManager,
+  DataManagerSavepoint,
+  OutboxMessage,
+  SandboxConduct,
+  Vote,
+} from '../../coordinator/types.ts';
 import { nextNumber } from '../support/sequence.ts';
 import type { OutboxedTarget } from './outboxed.ts';
 
@@ -98,6 +104,13 @@ export class OutboxedCalls implements DataManager {
     );
     for (const failure of failures.slice(1)) suppress(error, failure.error);
     throw error;
+  }
+
+  sandboxed(): SandboxConduct {
+    return {
+      planned: () =>
+        this.#calls.map(({ target, json }) => ({ function: target.label, payload: JSON.parse(json) as unknown })),
+    };
   }
 
   #take(): Call[] {

@@ -56,12 +56,15 @@ const registered = new WeakMap<SessionCoordinator, Set<string>>();
 export class OutboxedTarget implements OutboxTarget {
   /** What messages call it. */
   readonly name: string;
+  /** What it was registered as. */
+  readonly label: string;
   readonly anyOrder: boolean;
   readonly #handler: OutboxedHandler<never>;
   readonly #timeoutMs: number;
 
   constructor(name: string, handler: OutboxedHandler<never>, { timeoutMs, anyOrder }: OutboxedOptions) {
     this.name = `${PREFIX}${name}`;
+    this.label = name;
     this.anyOrder = anyOrder ?? false;
     this.#handler = handler;
     this.#timeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS;

@@ -10,7 +10,8 @@ export interface Withheld {
   /** The id of the transaction. */
   readonly xid: string;
   /**
-   * What it is: the fields of a mail as nodemailer takes them, `{ command, args }` of Redis, `{ operation, path, … }` of a file, or what
+   * What it is: the fields of a mail as nodemailer takes them, `{ command, args }` of Redis, `{ operation, path, … }` of a file,
+   * `{ function, payload }` of a function of `outboxed`, or what
    * another data manager calls its planned work.
    */
   readonly work: unknown;

@@ -1,5 +1,5 @@
 // What takes part beside a database in a sandbox: several databases, Redis, files, mails, memory, functions and data managers of others.
-import { type DataManager, MemoryStore, type Transaction, onAbort, onFinish, onVote } from 'unanimous';
+import { type DataManager, MemoryStore, type Transaction, onAbort, onFinish, onVote, outboxed } from 'unanimous';
 import { FaultyDataManager, RecordingDataManager, faulty, rollback } from 'unanimous/testing';
 import { assert, suite } from '../../../support/suite.ts';
 import { ALL, NOTHING, type Order } from '../../../together/order.ts';
@@ -127,6 +127,25 @@ for (const isDecided of [true, false]) {
     assert.equal(await shop.stock.rows('select quantity from articles where id = ?', [order.article]), [
       { quantity: 5 },
     ]);
+  });
+
+  test('a function of outboxed is not called, and what it would be called with is shown', async () => {
+    const called: unknown[] = [];
+    const notify = outboxed<{ id: number }>('notify', (payload) => called.push(payload), { coordinator });
+    await rollback(
+      async (sandbox) => {
+        await coordinator.run(async () => {
+          await sessions.orders.query('insert into orders values ($1, $2, $3)', [order.id, 'alice', '']);
+          notify({ id: order.id });
+        });
+        assert.equal(
+          sandbox.withheld.map(({ work }) => work),
+          [{ function: 'notify', payload: { id: order.id } }],
+        );
+      },
+      { coordinator },
+    );
+    assert.equal(called, []);
   });
 
   test('a store in memory is committed, seen and put back; functions are called as ever', async () => {
