@@ -17,6 +17,7 @@ import { effectOf } from '../sql/state.ts';
 import { type Statement, statementOf } from '../sql/statement.ts';
 import { watch } from '../sql/watch.ts';
 import { beginText } from './begin.ts';
+import { listen } from './check-out.ts';
 import { gidOf, literal } from './gid.ts';
 import { callWithClient } from './out-of-band.ts';
 import { forgetNames, isNameGone, nameFor, rename } from './names.ts';
@@ -82,7 +83,7 @@ export class PgConnection implements SqlConnection {
     this.#onError = (error) => {
       this.broken ??= error;
     };
-    client.on('error', this.#onError);
+    listen(client, this.#onError);
   }
 
   /** The server's process for this transaction: behind a pooler, the one that it said itself. */

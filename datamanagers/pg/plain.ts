@@ -1,5 +1,6 @@
 /** The statements of a client without a connection of its own, outside of any transaction of the coordinator. */
 import { statementOf } from '../sql/statement.ts';
+import { checkOut, listen } from './check-out.ts';
 import { controlIn } from './client.ts';
 import type { PgClient, PgPool, PgQueryConfig, PgResult, PgSubmittable } from './driver.ts';
 import { tell } from './query.ts';
@@ -70,9 +71,9 @@ export class PlainStatements {
   }
 
   async #hold(): Promise<PgClient> {
-    const client = (await this.#pool.connect()) as PgClient;
-    client.on('error', this.#onError);
+    const client = await checkOut(this.#pool);
     this.#held = client;
+    listen(client, this.#onError);
     return client;
   }
 

@@ -1,6 +1,7 @@
 /** A few connections beside the application's pool, which may be exhausted by those that wait for a decision. */
 import { outside } from '../../coordinator/context.ts';
-import { type PgPool, type PgPoolClient, type PgResult, sqlState } from './driver.ts';
+import { checkOut, listen } from './check-out.ts';
+import { type PgPool, type PgResult, sqlState } from './driver.ts';
 import { secretsOf } from './out-of-band.ts';
 
 /** At most so many decisions are written at once. */
@@ -50,12 +51,12 @@ export class PrivatePool {
   }
 
   async connect(): Promise<PrivateClient> {
-    const client: PgPoolClient = await outside(() => this.#open().connect());
+    const client = await outside(() => checkOut(this.#open()));
     let failure: Error | undefined;
     const onError = (error: Error): void => {
       failure ??= error;
     };
-    client.on('error', onError);
+    listen(client, onError);
     return {
       query: async (text, values) => {
         try {
@@ -66,8 +67,8 @@ export class PrivatePool {
         }
       },
       release: () => {
-        client.removeListener('error', onError);
         client.release(failure);
+        client.removeListener('error', onError);
       },
     };
   }

@@ -14,6 +14,7 @@ import type { PreparedReport } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { acquire } from '../sql/acquire.ts';
 import type { SqlServer } from '../sql/server.ts';
+import { checkOut, discard } from './check-out.ts';
 import { type ConnectionOptions, PgConnection } from './connection.ts';
 import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts';
 import { gidOf, xidOf } from './gid.ts';
@@ -89,13 +90,13 @@ export class PgServer implements SqlServer<PgConnection> {
     if (twoPhase === true) await this.#checkOnce();
     const pool = this.#pool;
     // Outside of the context: a connection opened in it would keep it for life.
-    const open = (): Promise<PgClient> => outside(() => pool.connect()) as Promise<PgClient>;
+    const open = (): Promise<PgClient> => outside(() => checkOut(pool));
     const isIdle = pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0;
     const client = isIdle
       ? await open()
       : await acquire({
           connect: open,
-          discard: (late) => late.release(),
+          discard,
           cancelled: cancelled(),
           timeoutMs: this.#options.acquireTimeoutMs,
           resource: this.#name,
