@@ -44,7 +44,7 @@ export class Places {
 
   /**
    * Comes to the front: at once where nobody is there, or who is there has begun it and does nothing meanwhile; else when that is so.
-   * @throws ConcurrentUseError when it takes longer than `limitMs` milliseconds, and what `cancelled` rejects with.
+   * @throws ConcurrentUseError when one that is in front stays there for `limitMs` milliseconds, and what `cancelled` rejects with.
    */
   async enter(place: Place, limitMs: number, cancelled?: () => Promise<never>): Promise<void> {
     const take = (): boolean => {
@@ -104,7 +104,14 @@ export class Places {
   async #wait(place: Place, take: () => boolean, limitMs: number, cancelled?: () => Promise<never>): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(this.#tooLong(place, limitMs)), limitMs);
+      const watch = (front: Place | undefined): void => {
+        timer = setTimeout(() => {
+          // Where another one is in front by now, nothing is stuck.
+          if (this.#front === front) reject(this.#tooLong(place, limitMs));
+          else watch(this.#front);
+        }, limitMs);
+      };
+      watch(this.#front);
     });
     const ends = cancelled === undefined ? [late] : [late, cancelled()];
     try {

@@ -55,7 +55,6 @@ const DECISION_TIMEOUT_MS = 1_000;
 /** One opening of a sandbox, from its beginning to its end. */
 export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   readonly places: Places = new Places();
-  readonly decisions: Decisions | undefined;
   /** Why no transaction may begin. */
   readonly refusal: () => Error | undefined = () => (this.isOver ? endedError() : outlived());
   readonly outlived: () => Error | undefined = outlived;
@@ -63,6 +62,7 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   readonly items: Withheld[] = [];
   isOver = false;
   readonly #coordinator: TransactionCoordinator;
+  #decisions: Decisions | undefined = undefined;
   readonly #letThrough: readonly unknown[];
   readonly #allowsLostCommits: boolean;
   readonly #errors: Error[];
@@ -80,17 +80,22 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
     const manager = new TransactionManager({ onError: (error) => errors.push(error) });
     // Nobody knows of this manager who would have to be awaited.
     this.#outer = manager.open(NO_OPTIONS) as Transaction;
-    const { decidesIn } = coordinator;
-    if (decidesIn === undefined) return;
-    this.decisions = new Decisions({
+  }
+
+  /** Made when they are first asked for: the coordinator may get its decision log later than its sandbox. */
+  get decisions(): Decisions | undefined {
+    const { decidesIn } = this.#coordinator;
+    if (this.#decisions !== undefined || decidesIn === undefined) return this.#decisions;
+    this.#decisions = new Decisions({
       log: new SandboxDecisionLog(decidesIn.log),
       app: decidesIn.app,
       node: 'sandbox',
       leaseMs: LEASE_MS,
       timeoutMs: DECISION_TIMEOUT_MS,
       deliveryAttempts: 1,
-      report: (error) => errors.push(error),
+      report: (error) => this.#errors.push(error),
     });
+    return this.#decisions;
   }
 
   /** @throws ConfigurationError for unknown or impossible options, TransactionStateError where it can't be opened now. */
@@ -180,7 +185,7 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
     // Inner ones before those that they were begun in.
     for (const txn of [...this.#open.keys()].toReversed()) await attempt(() => this.#end(txn));
     await attempt(() => this.#outer.abort());
-    await attempt(() => this.decisions?.close());
+    await attempt(() => this.#decisions?.close());
     for (const step of this.#undo.toReversed()) await attempt(step);
     this.#coordinator.leaveSandbox(this);
     if (this.#lost.length > 0 && !this.#allowsLostCommits) errors.push(lostError(this.#lost));

@@ -1,5 +1,11 @@
 // When a sandbox opens and ends, and who is refused: without a database.
-import { ConfigurationError, MemoryStore, TransactionClosed, TransactionCoordinator } from 'unanimous';
+import {
+  ConfigurationError,
+  MemoryDecisionLog,
+  MemoryStore,
+  TransactionClosed,
+  TransactionCoordinator,
+} from 'unanimous';
 import { RecordingDataManager, rollback, rollbackPerTest } from 'unanimous/testing';
 import { assert, suite } from '../../../support/suite.ts';
 import { says } from '../../sql/helpers.ts';
@@ -164,6 +170,29 @@ test('in implicit mode transactions are in it as well', async () => {
     { coordinator: implicit },
   );
   assert.is(own.committed.size, 0);
+});
+
+test('a decision log that the coordinator gets later counts as well, and nothing is written to it', async () => {
+  const late = new TransactionCoordinator();
+  const two = ['a', 'b'].map((name) => new MemoryStore({ name, role: 'recoverable', coordinator: late }));
+  const log = new MemoryDecisionLog();
+  await rollback(
+    async () => {
+      late.configure({ decisionLog: log, recovery: false });
+      const { outcome } = await late.run((txn) => {
+        for (const each of two) each.set('n', 1);
+        return txn;
+      });
+      assert.equal(outcome, { result: 'committed', way: 'two-phase' });
+    },
+    { coordinator: late },
+  );
+  assert.equal(await log.decisions(10), []);
+  assert.equal(
+    two.map(({ committed }) => committed.size),
+    [0, 0],
+  );
+  await late.close();
 });
 
 test('unknown and impossible options are refused by name', async () => {

@@ -1,4 +1,6 @@
 // What is PostgreSQL's own in a sandbox: deferred constraints, what has written, cursors, a reader, a connection that is lost.
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import pg from 'pg';
 import Cursor from 'pg-cursor';
 import { ConfigurationError, SilentRollbackError, TransactionStateError, register, transaction } from 'unanimous';
@@ -231,6 +233,42 @@ test('where the connection is lost, all that comes later says so, nothing is tri
   await rollback(async () => {
     assert.is(await transaction.run(async () => (await bank.query('select from accounts')).rowCount), 2);
   });
+});
+
+test('requests to a server that was started before are in the sandbox, each whole, however many there are at once', async () => {
+  const listening = createServer((request, response) => {
+    const id = Number(request.url!.slice(1));
+    const done = transaction.run(async () => {
+      await bank.query('insert into accounts values ($1, 0)', [id]);
+      await bank.query('update accounts set balance = balance + 1 where id = 1');
+      if (id % 3 === 0) throw new Error('no');
+    });
+    done.then(
+      () => response.end('done'),
+      (error: Error) => response.writeHead(500).end(error.message),
+    );
+  });
+  await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
+  const { port } = listening.address() as AddressInfo;
+  const sandbox = rollbackPerTest();
+  try {
+    await sandbox.begin();
+    const ids = Array.from({ length: 20 }, (_, index) => index + 10);
+    const statuses = await Promise.all(ids.map(async (id) => (await fetch(`http://127.0.0.1:${port}/${id}`)).status));
+    assert.equal(
+      statuses,
+      ids.map((id) => (id % 3 === 0 ? 500 : 200)),
+    );
+    const { rows } = await transaction.run(() =>
+      bank.query('select (select count(*)::int from accounts) as count, balance from accounts where id = 1'),
+    );
+    const stored = ids.filter((id) => id % 3 !== 0).length;
+    assert.equal(rows, [{ count: 2 + stored, balance: 100 + stored }]);
+  } finally {
+    await sandbox.end();
+    listening.close();
+    listening.closeAllConnections();
+  }
 });
 
 test('the sandbox has no connection until one is needed, and then one for all', async () => {
