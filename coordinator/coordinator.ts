@@ -74,6 +74,10 @@ export interface RecoveryOptions {
   resources?: readonly RecoverableResource[] | undefined;
   /** After how many failures a message of the outbox is dead, until an operator says otherwise; default 20. */
   deliveryAttempts?: number | undefined;
+  /**
+   * For how long a branch may be prepared before `onError` is told ({@link RecoveryWarning}), in milliseconds; default 60,000.
+   */
+  oldBranchMs?: number | undefined;
   /** Told of what each pass has done. */
   onPass?: ((report: RecoveryReport) => void) | undefined;
 }
@@ -91,6 +95,7 @@ const coordinatorRules = {
 const DEFAULT_EVERY_MS = 5_000;
 const DEFAULT_LEASE_MS = 15_000;
 const DEFAULT_DELIVERY_ATTEMPTS = 20;
+const DEFAULT_OLD_BRANCH_MS = 60_000;
 const DEFAULT_DECISION_TIMEOUT_MS = 10_000;
 
 /** What can't be changed once decisions may have been taken. */
@@ -196,7 +201,8 @@ export class TransactionCoordinator {
     });
     for (const target of this.#targets) this.#decisions.deliveries?.add(target);
     for (const resource of given.resources ?? []) this.#resources.add(resource);
-    this.#recovery = new Recovery(this.#decisions, () => this.#resources);
+    const oldMs = given.oldBranchMs ?? DEFAULT_OLD_BRANCH_MS;
+    this.#recovery = new Recovery(this.#decisions, () => this.#resources, { oldMs, report });
     if (recovery === false) return;
     const everyMs = given.everyMs ?? DEFAULT_EVERY_MS;
     this.#loop = new RecoveryLoop(this.#recovery, { everyMs, report, onPass: given.onPass });

@@ -54,6 +54,11 @@ export class Deliveries {
     this.#targets.set(target.name, target);
   }
 
+  /** Whoever delivers in this process. */
+  get targets(): readonly OutboxTarget[] {
+    return [...this.#targets.values()];
+  }
+
   /** Delivers what was stored with a decision just now. What fails is recovery's. Never rejects. */
   async now(gid: string, messages: readonly OutboxMessage[]): Promise<void> {
     const createdAt = new Date();

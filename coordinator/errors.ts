@@ -3,6 +3,7 @@
  * `code` never changes between releases.
  */
 import { inspect } from 'node:util';
+import type { ResourceWarning, ResourceWarningKind } from './types.ts';
 
 /** Where in the life of a transaction an error arose. */
 export type Phase =
@@ -237,6 +238,25 @@ export class FencedError extends DecisionFailedError {
 export class HeuristicError extends TransactionError {
   override get code(): string {
     return 'ERR_TXN_HEURISTIC';
+  }
+}
+
+/**
+ * Something keeps recovery from its work, or soon will. Never thrown: reported to `onError`, at most once an hour for each resource and
+ * {@link kind}, and part of the report of a pass.
+ */
+export class RecoveryWarning extends TransactionError {
+  /** What kind it is. */
+  readonly kind: ResourceWarningKind;
+
+  /** @param resource the name of the resource concerned. */
+  constructor({ kind, message }: ResourceWarning, resource: string) {
+    super(message, { resource });
+    this.kind = kind;
+  }
+
+  override get code(): string {
+    return 'ERR_TXN_RECOVERY_WARNING';
   }
 }
 

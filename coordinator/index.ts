@@ -74,6 +74,7 @@ export {
   InDoubtError,
   InvalidSavepointRollbackError,
   NoTransaction,
+  RecoveryWarning,
   OptimisticLockError,
   SavepointsUnsupportedError,
   SilentRollbackError,

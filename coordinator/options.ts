@@ -50,7 +50,7 @@ export const aDecisionLog: Rule = {
 
 /** The options of recovery, or false. */
 export const recoveryRule: Rule = {
-  requires: 'false, or an object with the options everyMs, leaseMs, resources, deliveryAttempts, onPass',
+  requires: 'false, or an object with the options everyMs, leaseMs, resources, deliveryAttempts, oldBranchMs, onPass',
   accepts: (value) => {
     if (value === false) return true;
     checkOptions('recovery', value, recoveryRules);
@@ -63,6 +63,7 @@ const recoveryRules = {
   leaseMs: aDelay,
   resources: { requires: 'an array of resources', accepts: Array.isArray },
   deliveryAttempts: aCount,
+  oldBranchMs: aDelay,
   onPass: aFunction,
 };
 

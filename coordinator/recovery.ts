@@ -11,11 +11,13 @@
  * 5. What a resource answers proves nothing; only the next list without the branch does.
  * 6. Delivers what is due of the outbox.
  * 7. Deletes a decision when all its participants were reached after it was read, and list nothing of it.
+ * 8. Warns, once a minute at most, of what keeps it from its work, or soon will.
  */
 import { type Decisions, incarnationOf } from './decisions.ts';
 import { environment } from './environment.ts';
 import { events, watched } from './events.ts';
-import { toError } from './errors.ts';
+import { ConfigurationError, type RecoveryWarning, toError } from './errors.ts';
+import { RecoveryWarnings, type RecoveryWarningsOptions, type Warner } from './recovery-warnings.ts';
 import type { DecidedOutcome, DecisionRow, RecoverableResource } from './types.ts';
 import type { Xid } from './xid.ts';
 
@@ -38,6 +40,8 @@ export interface RecoveryReport {
   readonly left: readonly Xid[];
   /** How many messages of the outbox were delivered. */
   readonly delivered: number;
+  /** What keeps recovery from its work, or soon will; looked for once a minute, so empty in most reports. */
+  readonly warnings: readonly RecoveryWarning[];
   /** Resources that could not be reached or asked, and why. */
   readonly failures: readonly { readonly resource: string; readonly error: Error }[];
 }
@@ -55,6 +59,7 @@ interface Pass {
   readonly rolledBack: Xid[];
   readonly left: Xid[];
   readonly failures: { resource: string; error: Error }[];
+  warnings: readonly RecoveryWarning[];
   delivered: number;
 }
 
@@ -62,13 +67,18 @@ export class Recovery {
   readonly #decisions: Decisions;
   readonly #resources: () => Iterable<RecoverableResource>;
   readonly #backoffs = new Map<string, Backoff>();
+  /** Resources that could not list what is prepared the last time, and why. */
+  readonly #unlisted = new Map<string, unknown>();
   #running: Promise<RecoveryReport> | undefined = undefined;
   /** Transactions of this process that are under way, or were while this pass looked. */
   #active: ReadonlySet<string> = new Set();
 
-  constructor(decisions: Decisions, resources: () => Iterable<RecoverableResource>) {
+  readonly #warnings: RecoveryWarnings;
+
+  constructor(decisions: Decisions, resources: () => Iterable<RecoverableResource>, warnings: RecoveryWarningsOptions) {
     this.#decisions = decisions;
     this.#resources = resources;
+    this.#warnings = new RecoveryWarnings(warnings);
   }
 
   /** Runs a pass, or waits for the one that runs. @throws what the decision store does. */
@@ -100,14 +110,25 @@ export class Recovery {
 
   async #pass(active: ReadonlySet<string>): Promise<RecoveryReport> {
     this.#active = active;
-    const pass: Pass = { fenced: [], committed: [], rolledBack: [], left: [], failures: [], delivered: 0 };
+    const lists = { fenced: [], committed: [], rolledBack: [], left: [], failures: [] };
+    const pass: Pass = { ...lists, warnings: [], delivered: 0 };
     if (this.#decisions.prefix === undefined) await this.#decisions.start();
     await this.#fence(pass);
     const prepared = await this.#listAll(pass);
     await this.#endAll(prepared, pass);
     pass.delivered = (await this.#decisions.deliveries?.due()) ?? 0;
     await this.#deleteFollowed(pass);
+    pass.warnings = (await this.#warnings.due(() => this.#warners(), this.#decisions.prefix!)) ?? [];
     return pass;
+  }
+
+  /** Whoever can be reached, also where it can't be asked what is prepared. */
+  #warners(): Warner[] {
+    const isReachable = ({ name }: RecoverableResource): boolean => {
+      const error = this.#unlisted.get(name);
+      return error === undefined || error instanceof ConfigurationError;
+    };
+    return [...[...this.#resources()].filter(isReachable), ...(this.#decisions.deliveries?.targets ?? [])];
   }
 
   async #fence(pass: Pass): Promise<void> {
@@ -128,11 +149,14 @@ export class Recovery {
       const list = lists[index]!;
       if (list.status === 'fulfilled') {
         this.#backoffs.delete(resource.name);
-        prepared.set(
-          resource,
-          list.value.filter((xid) => this.#isOurs(xid)),
-        );
-      } else this.#failed(resource, list.reason, pass);
+        this.#unlisted.delete(resource.name);
+        const ours = list.value.filter((xid) => this.#isOurs(xid));
+        prepared.set(resource, ours);
+        this.#warnings.saw(resource.name, ours);
+      } else {
+        this.#unlisted.set(resource.name, list.reason);
+        this.#failed(resource, list.reason, pass);
+      }
     }
     return prepared;
   }
@@ -231,8 +255,10 @@ export class Recovery {
     const rows = await log.decisions(DECISIONS_A_PASS);
     if (rows.length === 0) return;
     const living = new Set((await log.nodes()).map(({ incarnation }) => incarnation));
+    // One in doubt is still asked about, and without its decision would be taken for aborted.
+    const doubtful = new Set(this.#decisions.doubtful);
     const isDone = ({ gid, incarnation }: DecisionRow): boolean =>
-      incarnation === own ? !this.#active.has(gid) : !living.has(incarnation);
+      incarnation === own ? !this.#active.has(gid) && !doubtful.has(gid) : !living.has(incarnation);
     const candidates = rows.filter((row) => this.#isOurs(row) && row.outcome === 'committed' && isDone(row));
     if (candidates.length === 0) return;
     const prepared = await this.#listAll(pass);

@@ -130,7 +130,36 @@ export interface RecoverableResource {
   rollbackPrepared(xid: Xid): Promise<void>;
   /** Capability: tells people more about what is prepared than {@link listPrepared} does. */
   describePrepared?(): Promise<PreparedReport>;
+  /**
+   * Capability: says what keeps recovery from its work here, or soon will. Asked once a minute, so it must be cheap.
+   *
+   * @param prefix what the ids of the transactions of this application and store begin with.
+   */
+  warnings?(prefix: string): Promise<readonly ResourceWarning[]>;
 }
+
+/** What keeps recovery from its work, or soon will: told to people, and to `onError` as a {@link RecoveryWarning}. */
+export interface ResourceWarning {
+  /** What kind it is; these names don't change. */
+  readonly kind: ResourceWarningKind;
+  /** What is required, what was seen, and what to do. */
+  readonly message: string;
+}
+
+/** The kinds of warnings. */
+export type ResourceWarningKind =
+  /** A branch has been prepared for long: it keeps its locks, and in PostgreSQL it holds back vacuum. */
+  | 'old-branch'
+  /** Its server will soon refuse to prepare. */
+  | 'little-room'
+  /** The user may not list or end what is prepared. */
+  | 'missing-right'
+  /** Something is prepared that belongs to another user, and that this one may not end. */
+  | 'foreign-owner'
+  /** A process that is paused may keep its branches from others for long. */
+  | 'long-wait'
+  /** What is written there may be lost when its server dies. */
+  | 'no-persistence';
 
 /** What is prepared where a resource is, as far as its server tells. */
 export interface PreparedReport {
@@ -197,6 +226,8 @@ export interface OutboxTarget {
    * is delivered or dead.
    */
   readonly anyOrder?: boolean | undefined;
+  /** Capability: as {@link RecoverableResource.warnings}. */
+  warnings?(prefix: string): Promise<readonly ResourceWarning[]>;
   /** Capability: told that the messages of a transaction of this process are not delivered right after its commit, and why; recovery does it. */
   postponed?(gid: string, reason: Error): void;
 }

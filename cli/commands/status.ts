@@ -1,14 +1,15 @@
 /** `status`: the processes, the resources and their room, and whether anything is in doubt. */
+import type { ResourceWarningKind } from '../../coordinator/index.ts';
 import type { Command, Context } from '../command.ts';
 import { LEFT, WELL } from '../exit.ts';
 import { type OutboxSurvey, surveyOutbox } from '../outbox.ts';
 import { saySummary, unreachedJson } from '../print.ts';
 import { type ResourceState, type Survey, survey } from '../survey.ts';
 import { age, count, table, time } from '../table.ts';
-import { exitCodeOf, judge } from '../verdict.ts';
+import { PATIENCE_MS, exitCodeOf, judge } from '../verdict.ts';
 
-/** A server with less room than this for prepared transactions will soon refuse them. */
-const LEAST_ROOM = 0.1;
+/** What keeps recovery from its work already, or will before long. */
+const ALARMING: ReadonlySet<ResourceWarningKind> = new Set(['little-room', 'missing-right', 'foreign-owner']);
 
 export const status: Command = {
   name: 'status',
@@ -20,12 +21,13 @@ resource how many transactions of this application it has prepared, for how
 long the oldest has been, and how much room its server has for prepared
 transactions (PostgreSQL: max_prepared_transactions). Fit for monitoring: ends
 with 1 where a transaction is in doubt, where a message of the outbox needs
-somebody, or where a server has less than a tenth of its room left. Changes
-nothing.`,
+somebody, where a server has less than a tenth of its room left, or where the
+user may not list or end what is prepared. Changes nothing.`,
   async run({ deployment, secrets, say }) {
     const found = await survey(deployment, secrets);
     const outbox = deployment.log.outbox === undefined ? undefined : await surveyOutbox({ deployment, secrets });
-    const warnings = [...warningsOf(found), ...outboxWarnings(outbox)];
+    const told = await askWarnings({ deployment }, found);
+    const warnings = [...told, ...warningsOf(found), ...outboxWarnings(outbox)];
     say(`store      ${deployment.logAddress ?? "the configuration's own"}, identity ${found.store}`);
     say(`app        ${found.app}`);
     if (deployment.file !== undefined) say(`read from  ${deployment.file}`);
@@ -111,15 +113,26 @@ function outboxJson({ messages, isCut }: OutboxSurvey): object {
   };
 }
 
+/** What the resources say themselves; those that can't be asked are shown as such. */
+async function askWarnings({ deployment }: Pick<Context, 'deployment'>, { app, store }: Survey): Promise<Warning[]> {
+  const answers = await Promise.allSettled(
+    deployment.resources.map(async ({ resource }) => (await resource.warnings?.(`${app}:${store}:`)) ?? []),
+  );
+  return answers
+    .flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+    .map(({ kind, message }) => ({ text: message, alarms: ALARMING.has(kind) }));
+}
+
 function warningsOf({ app, store, resources }: Survey): Warning[] {
-  return resources.flatMap(({ name, used, limit, foreign }) => {
+  return resources.flatMap(({ name, limit, foreign, oldestMs }) => {
     const warnings: Warning[] = [];
     if (limit === 0) {
       const text = `${name} can't prepare: max_prepared_transactions is 0 at its server, so it can only take part alone, or with twoPhase: false`;
       warnings.push({ text, alarms: false });
-    } else if (limit !== undefined && limit - (used ?? 0) < limit * LEAST_ROOM) {
-      const text = `${name} has room for ${count(limit - (used ?? 0), 'more prepared transaction')}: end what is in doubt, or raise max_prepared_transactions`;
-      warnings.push({ text, alarms: true });
+    }
+    if (oldestMs !== undefined && oldestMs >= PATIENCE_MS) {
+      const text = `${name} has had something prepared for ${age(oldestMs)}, which keeps its locks: npx unanimous list`;
+      warnings.push({ text, alarms: false });
     }
     const apps = [...new Set(foreign.filter((gid) => gid.split(':')[1] === store).map((gid) => gid.split(':')[0]!))];
     if (apps.length > 0) {

@@ -39,14 +39,23 @@ function isOlder(version: string, oldest: readonly number[]): boolean {
   return index >= 0 && (parts[index] ?? 0) < oldest[index]!;
 }
 
-async function checkRecover(ask: Ask, name: string): Promise<void> {
+/** @throws ConfigurationError where the user may not list what is prepared. */
+export async function checkRecover(ask: Ask, name: string): Promise<void> {
   try {
     await ask('xa recover');
   } catch (error) {
-    if (!DENIED.has(errorNumber(error) ?? 0)) throw error;
-    throw new ConfigurationError(
-      `to find what is prepared, the user of '${name}' must have the privilege XA_RECOVER_ADMIN; it has not: GRANT XA_RECOVER_ADMIN ON *.* TO that user, or register the session with { twoPhase: false }`,
-      { cause: error, resource: name },
-    );
+    throw explainRecover(error, name);
   }
+}
+
+/** Makes an error of XA RECOVER say what to do. */
+export function explainRecover(error: unknown, name: string): unknown {
+  return DENIED.has(errorNumber(error) ?? 0) ? recoverDenied(error, name) : error;
+}
+
+function recoverDenied(error: unknown, name: string): ConfigurationError {
+  return new ConfigurationError(
+    `to find what is prepared, the user of '${name}' must have the privilege XA_RECOVER_ADMIN; it has not: GRANT XA_RECOVER_ADMIN ON *.* TO that user, or register the session with { twoPhase: false }`,
+    { cause: error, resource: name },
+  );
 }

@@ -22,7 +22,8 @@ async function classOf(pool: MysqlCorePool): Promise<MysqlCoreClass> {
     pool.getConnection((error, got) => (error === null ? resolve(got) : reject(error)));
   });
   learnClass(pool, connection);
-  connection.release();
+  // Idle in the pool it would keep a process alive that has nothing else to do: recovery may be the only one who has asked for it.
+  connection.destroy();
   return connectionClasses.get(pool)!;
 }
 

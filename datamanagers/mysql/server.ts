@@ -10,16 +10,18 @@ import {
   describe,
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
+import type { ResourceWarning } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { acquire } from '../sql/acquire.ts';
 import type { Rehearsal } from '../sql/sandbox.ts';
 import type { SqlServer } from '../sql/server.ts';
-import { checkServer } from './check.ts';
+import { checkServer, explainRecover } from './check.ts';
 import { type ConnectionOptions, MysqlConnection } from './connection.ts';
 import { type MysqlCore, type MysqlCorePool, type MysqlError, corePoolOf, errorNumber } from './driver.ts';
 import { callWithConnection, learnClass } from './out-of-band.ts';
 import { mysqlRehearsal } from './rehearsal.ts';
 import { type Question, endOwner, endPrepared, listPrepared } from './resolve.ts';
+import { warningsOf } from './warnings.ts';
 import { isRolledBack } from './xa.ts';
 import { xidText } from './xid.ts';
 
@@ -185,7 +187,18 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
     return error;
   }
 
-  listPrepared(): Promise<Xid[]> {
-    return callWithConnection(this.#pool, this.#options.resolveTimeoutMs, listPrepared);
+  warnings(): Promise<ResourceWarning[]> {
+    return callWithConnection(this.#pool, this.#options.resolveTimeoutMs, (ask) =>
+      warningsOf(ask, this.#name, this.#options.preparedWaitSeconds),
+    );
+  }
+
+  /** @throws ConfigurationError where the user may not. */
+  async listPrepared(): Promise<Xid[]> {
+    try {
+      return await callWithConnection(this.#pool, this.#options.resolveTimeoutMs, listPrepared);
+    } catch (error) {
+      throw explainRecover(error, this.#name);
+    }
   }
 }

@@ -10,7 +10,7 @@ import {
   describe,
 } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { PreparedReport } from '../../coordinator/types.ts';
+import type { PreparedReport, ResourceWarning } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import { acquire } from '../sql/acquire.ts';
 import type { SqlServer } from '../sql/server.ts';
@@ -23,6 +23,7 @@ import { isNameGone } from './names.ts';
 import { PgRehearsal } from './rehearsal.ts';
 import { isQuestionGone } from './question.ts';
 import { endBackend, endPrepared, endingOf } from './resolve.ts';
+import { WARNINGS, type WarningsRow, warningsOf } from './warnings.ts';
 
 const DISABLED = '55000';
 
@@ -207,6 +208,15 @@ export class PgServer implements SqlServer<PgConnection> {
       return xid === undefined ? [] : [{ xid, ageMs: Math.max(ageMs, 0) }];
     });
     return { branches, used: prepared.length, limit: rows[0]!.most };
+  }
+
+  async warnings(prefix: string, name: string): Promise<ResourceWarning[]> {
+    const { rows } = await callWithClient(
+      this.#pool,
+      this.#options.resolveTimeoutMs,
+      (client) => client.query(WARNINGS, [prefix, `:${name}`]) as Promise<PgResult<WarningsRow>>,
+    );
+    return warningsOf(rows[0]!, this.#name);
   }
 
   async listPrepared(): Promise<Xid[]> {

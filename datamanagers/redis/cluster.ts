@@ -67,6 +67,10 @@ export class ClusterServers implements RedisServers, CommandSender {
     );
   }
 
+  anyNode(): RedisNode | undefined {
+    return this.#cluster?.status === 'ready' ? this.#ownerOf(this.#cluster, 0) : undefined;
+  }
+
   #ownerOf(cluster: ClusterClient, slot: number): RedisNode | undefined {
     const address = cluster.slots[slot]?.[0];
     const node = cluster.nodes('all').find((each) => addressOf(each) === address);

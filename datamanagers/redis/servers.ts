@@ -23,6 +23,8 @@ export interface RedisServers {
   reader(): Awaitable<CommandSender>;
   /** Who has a slot. @throws ConnectionLostError where nobody has it, or that can't be found out in time. */
   nodeOf(slot: number | undefined): Awaitable<RedisNode>;
+  /** Some node; undefined where that would have to be found out first. */
+  anyNode(): RedisNode | undefined;
   /** Where an error of the server sends us, because a slot was moved or is being moved; undefined for any other error. */
   redirection(error: Error): Redirection | undefined;
   /** Closes all connections. */

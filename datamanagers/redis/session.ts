@@ -6,6 +6,7 @@ import type {
   MarkChangedOptions,
   OutboxTarget,
   RegisterOptions,
+  ResourceWarning,
   SessionState,
   StoredMessage,
 } from '../../coordinator/types.ts';
@@ -20,6 +21,7 @@ import type { Prepared, ScriptDefinition } from './maker.ts';
 import { type CommandMethod, addMethods, addStreams } from './methods.ts';
 import { type RedisSessionOptions, checkSessionOptions, coreOf } from './options.ts';
 import { type Expected, deliver, postpone } from './outbox.ts';
+import { warningsOf } from './warnings.ts';
 import { type PipelineSession, RedisPipeline } from './pipeline.ts';
 import type { CallResult, ChainableCommander, RedisCommands, RedisKey } from './surface.ts';
 
@@ -120,6 +122,11 @@ export class RedisSession extends PlainSession<RedisBranch> implements OutboxTar
   /** Applies writes that were stored with a decision: once, however often it is called with the same message. */
   deliver(message: StoredMessage): Promise<void> {
     return deliver(this.#core, message, this.#expected);
+  }
+
+  /** Warns of a server that keeps nothing on disk. */
+  warnings(): Promise<ResourceWarning[]> {
+    return warningsOf(this.#core);
   }
 
   /** @internal Whoever waits for the answers of stored writes hears that they are applied later. */

@@ -24,6 +24,10 @@ export class StandaloneServer implements RedisServers {
     return this.#node;
   }
 
+  anyNode(): RedisNode {
+    return this.#node;
+  }
+
   redirection(): undefined {
     return undefined;
   }

@@ -1,6 +1,6 @@
 /** What a SQL session needs of its database, whichever it is. */
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { PreparedReport } from '../../coordinator/types.ts';
+import type { PreparedReport, ResourceWarning } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlConnection } from './connection.ts';
 import type { Rehearsal } from './sandbox.ts';
@@ -26,4 +26,6 @@ export interface SqlServer<C extends SqlConnection = SqlConnection> {
   listPrepared(): Promise<Xid[]>;
   /** The same with what the server tells about it; absent where it tells no more. */
   describePrepared?(): Promise<PreparedReport>;
+  /** What keeps recovery from its work at this server; of the branches that begin with `prefix` and are of the session of this name. */
+  warnings(prefix: string, name: string): Promise<ResourceWarning[]>;
 }

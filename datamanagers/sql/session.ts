@@ -12,6 +12,7 @@ import type {
   PreparedReport,
   RecoverableResource,
   RegisterOptions,
+  ResourceWarning,
   Session,
   SessionCoordinator,
   SessionState,
@@ -186,6 +187,11 @@ export abstract class SqlSession implements Session, RecoverableResource {
   async describePrepared(): Promise<PreparedReport> {
     if (this.server.describePrepared !== undefined) return this.server.describePrepared();
     return { branches: (await this.server.listPrepared()).map((xid) => ({ xid })) };
+  }
+
+  /** What keeps recovery from its work here, or soon will; nothing where the session is registered with `twoPhase: false`. */
+  async warnings(prefix: string): Promise<ResourceWarning[]> {
+    return this.twoPhase === false ? [] : this.server.warnings(prefix, this.name);
   }
 
   /**

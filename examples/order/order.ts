@@ -8,7 +8,7 @@ import { register, transaction } from 'unanimous';
 import { FileSession } from 'unanimous/files';
 import { MailSession } from 'unanimous/mail';
 import { MysqlSession } from 'unanimous/mysql';
-import { PgSession } from 'unanimous/pg';
+import { PgDecisionLog, PgSession } from 'unanimous/pg';
 import { RedisSession } from 'unanimous/redis';
 
 const { ORDERS_URL, STOCK_URL, CACHE_URL, ORDERS_FOLDER, SMTP_URL } = process.env;
@@ -19,14 +19,15 @@ const stockPool = mysql.createPool({ uri: STOCK_URL!, connectionLimit: 20 });
 const redis = new Redis(CACHE_URL!, { lazyConnect: true });
 const transport = nodemailer.createTransport(SMTP_URL);
 
-// Without a decision log, which would keep them together through the death of this process as well: what the order of the calls alone does.
-transaction.configure({ allowUnsafeCommit: true });
-
 export const orders = register(new PgSession(ordersPool, { name: 'orders' }));
 export const stock = register(new MysqlSession(stockPool, { name: 'stock' }));
 export const cache = register(new RedisSession(redis, { name: 'cache' }));
 export const files = register(new FileSession({ name: 'files', root: ORDERS_FOLDER }));
 export const mail = register(new MailSession(transport, { name: 'mail', from: 'shop@example.org' }));
+
+// Before anything commits it is written down, in the same commit as the order, that everything will, and what is to be done in Redis and by
+// mail: so whatever crashes or is away, this process or another one completes it.
+transaction.configure({ decisionLog: new PgDecisionLog(orders) });
 
 export interface Order {
   readonly id: number;

@@ -109,6 +109,13 @@ export class Outside {
     };
   }
 
+  /** How many mails wait in the outbox. */
+  async waitingMails(): Promise<number> {
+    const text = "select count(*)::int from unanimous_outbox where target = 'mail'";
+    const { rows } = await this.#orders.query<{ count: number }>(text);
+    return rows[0]!.count;
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.#orders.end(), this.#stock.end()]);
     this.#cache.disconnect();

@@ -1,13 +1,12 @@
 // What is counted while orders are placed.
-import { InDoubtError } from 'unanimous';
 import { isIntended } from './mishaps.ts';
 
 export class Tally {
-  /** All five, or all but the mail. */
+  /** Placed, by what their callers were told: all five, at once or a moment later. */
   done = 0;
   aborted = 0;
-  /** Mails of which an error has said that they were not sent. */
-  unsent = 0;
+  /** What the coordinator could throw to nobody, such as a mail that was refused. */
+  reported = 0;
   /** Errors, and results, that nobody intended. */
   readonly unexpected: unknown[] = [];
 
@@ -23,10 +22,7 @@ export class Tally {
       return undefined;
     } catch (error) {
       if (!isIntended(error)) this.unexpected.push(error);
-      if (error instanceof InDoubtError) {
-        this.done++;
-        this.unsent++;
-      } else this.aborted++;
+      this.aborted++;
       return error as Error;
     }
   }

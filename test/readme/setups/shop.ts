@@ -5,9 +5,12 @@ import { Folder } from '../../datamanagers/files/setup.ts';
 import { mariadb, postgres, startRedis } from '../../support/servers.ts';
 import type { Started } from '../setups.ts';
 
+/** As it is to be beside databases: else recovery warns of it. */
+const DURABLE = { flags: ['--appendonly', 'yes'] };
+
 export async function start(): Promise<Started> {
   const [orders, stock] = await Promise.all([postgres(), mariadb()]);
-  const [redis, smtp, folder] = await Promise.all([startRedis(), Smtp.start(), Folder.open()]);
+  const [redis, smtp, folder] = await Promise.all([startRedis(DURABLE), Smtp.start(), Folder.open()]);
   const places = {
     ORDERS_URL: await orders.database('orders'),
     STOCK_URL: await stock.database('stock'),
