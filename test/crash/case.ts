@@ -115,7 +115,7 @@ export class Case {
     if (message === 'follow') return isPg ? 'commit prepared' : 'xa commit';
     if (message === 'undo') return isPg ? 'rollback prepared' : 'xa rollback';
     // In MySQL the decision is there when the commit is.
-    return isPg || this.cell.path === 'full' ? `insert into ${this.tablePrefix}decision` : 'xa end';
+    return isPg || this.cell.path === 'full' ? `insert into ${this.tablePrefix}decision` : 'one phase';
   }
 
   /**
