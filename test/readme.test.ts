@@ -36,6 +36,7 @@ function listDocs(): string[] {
 }
 
 // Inside the checkout, so that imports resolve; its name starts with a dot, so that nothing else takes it for a source.
+const LEGACY_CONFIG = 'tsconfig.legacy.json';
 let folder: string;
 let diagnostics: string;
 
@@ -52,16 +53,30 @@ test.before(async () => {
     const lines = '\n'.repeat(block.line);
     await writeFile(join(folder, `${name}.ts`), `${lines}${block.code}\nexport {};\n`);
   }
-  const config = {
-    extends: '../../../tsconfig.json',
-    // The declarations of some libraries don't pass the checks that this project's own do.
-    compilerOptions: { noUnusedLocals: false, noUnusedParameters: false, skipLibCheck: true },
-    include: [],
-    files: examples.map(({ name }) => `${name}.ts`),
-  };
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const groups = [
+    { config: 'tsconfig.json', legacy: false },
+    { config: LEGACY_CONFIG, legacy: true },
+  ];
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  diagnostics = examples.length === 0 ? '' : (await run([tsc, '-p', folder, '--pretty', 'false'])).output;
+  diagnostics = '';
+  for (const { config, legacy } of groups) {
+    const own = examples.filter(({ block }) => block.legacyDecorators === legacy);
+    if (own.length === 0) continue;
+    const content = {
+      extends: '../../../tsconfig.json',
+      compilerOptions: {
+        // The declarations of some libraries don't pass the checks that this project's own do.
+        noUnusedLocals: false,
+        noUnusedParameters: false,
+        skipLibCheck: true,
+        experimentalDecorators: legacy,
+      },
+      include: [],
+      files: own.map(({ name }) => `${name}.ts`),
+    };
+    await writeFile(join(folder, config), JSON.stringify(content));
+    diagnostics += (await run([tsc, '-p', join(folder, config), '--pretty', 'false'])).output;
+  }
 });
 test.after(() => rm(folder, { recursive: true, force: true }));
 // Here rather than at the end of the process, because dropping many databases takes its time.
@@ -99,6 +114,7 @@ async function runBlock(name: string, block: Block): Promise<void> {
       await Promise.all([execute(bank, sql), execute(audit, sql)]);
     }
     const env = Object.assign({ BANK_URL: bank, AUDIT_URL: audit }, ...started.map((each) => each.env));
+    if (block.legacyDecorators) env.TSX_TSCONFIG_PATH = join(folder, LEGACY_CONFIG);
     const { code, output, errors } = await run(['--import', 'tsx', join(folder, `${name}.ts`)], env);
     assert.is(code, 0, `ended with ${code}\n${output}${errors}`);
     if (block.output !== undefined) assert.is(output.trim(), block.output.trim());

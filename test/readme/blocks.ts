@@ -3,6 +3,7 @@
 //   <!-- example: setup=accounts -->    runs test/readme/setups/accounts.sql on both databases first
 //   <!-- example: setup=smtp -->        starts test/readme/setups/smtp.ts; redis, test/readme/setups/redis.ts
 //   <!-- example: types-only -->        is type-checked, but not run
+//   <!-- example: decorators=legacy --> has decorators in their legacy form, as Nest's are
 
 /** An example of a Markdown file. */
 export type Block = {
@@ -11,6 +12,7 @@ export type Block = {
   readonly code: string;
   readonly setups: readonly string[];
   readonly typesOnly: boolean;
+  readonly legacyDecorators: boolean;
   /** The ```text block directly after it. */
   readonly output: string | undefined;
 };
@@ -53,16 +55,23 @@ function findFences(lines: readonly string[]): Fence[] {
 }
 
 /** What the comment directly before the block asks for. */
-function findWishes(lines: readonly string[], line: number): { setups: string[]; typesOnly: boolean } {
+function findWishes(
+  lines: readonly string[],
+  line: number,
+): { setups: string[]; typesOnly: boolean; legacyDecorators: boolean } {
   let before = line - 2;
   while (before >= 0 && lines[before]?.trim() === '') before--;
-  const wishes = { setups: [] as string[], typesOnly: false };
+  const wishes = { setups: [] as string[], typesOnly: false, legacyDecorators: false };
   const comment = /^\s*<!-- example:\s*(.*?)\s*-->$/.exec(lines[before] ?? '')?.[1];
   for (const wish of comment?.split(/\s+/) ?? []) {
     const setup = /^setup=([\w,-]+)$/.exec(wish)?.[1];
     if (setup !== undefined) wishes.setups.push(...setup.split(','));
     else if (wish === 'types-only') wishes.typesOnly = true;
-    else throw new Error(`line ${before + 1}: an example may ask for setup=NAME or types-only, not for ${wish}`);
+    else if (wish === 'decorators=legacy') wishes.legacyDecorators = true;
+    else
+      throw new Error(
+        `line ${before + 1}: an example may ask for setup=NAME, types-only or decorators=legacy, not for ${wish}`,
+      );
   }
   return wishes;
 }
