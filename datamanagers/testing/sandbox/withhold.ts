@@ -1,7 +1,7 @@
 /** What data managers that aren't databases do in a sandbox: nothing leaves it, and what would have can be looked at. */
 import type { Transaction } from '../../../coordinator/transaction.ts';
 import type { Awaitable, DataManager, SandboxConduct } from '../../../coordinator/types.ts';
-import { intercept } from '../intercept.ts';
+import { type DataManagerPhase, intercept } from '../intercept.ts';
 
 /** Something that a transaction would have done when it committed, such as a mail. */
 export interface Withheld {
@@ -28,8 +28,27 @@ export interface Keeper {
 const DOES_NOTHING: SandboxConduct = {};
 const AS_EVER: SandboxConduct = { undo: () => undefined };
 
+type Part = (phase: DataManagerPhase, proceed: () => unknown) => unknown;
+
+/** What each has to do in which transaction: one that lives for longer takes part in others, also outside of any sandbox. */
+const parts = new WeakMap<DataManager, WeakMap<Transaction, Part>>();
+
 /** Makes a data manager, which has just joined, do what is to be done in a sandbox. */
 export function withhold(joined: Transaction, manager: DataManager, keeper: Keeper): void {
+  let own = parts.get(manager);
+  if (own === undefined) {
+    const made = new WeakMap<Transaction, Part>();
+    intercept(manager, (phase, proceed, txn) => {
+      const part = txn === undefined ? undefined : made.get(txn);
+      return part === undefined ? proceed() : part(phase, proceed);
+    });
+    parts.set(manager, made);
+    own = made;
+  }
+  own.set(joined, partOf(joined, manager, keeper));
+}
+
+function partOf(joined: Transaction, manager: DataManager, keeper: Keeper): Part {
   let conduct: SandboxConduct | undefined;
   const learn = (): SandboxConduct => {
     if (keeper.isLetThrough(joined, manager)) return AS_EVER;
@@ -41,19 +60,19 @@ export function withhold(joined: Transaction, manager: DataManager, keeper: Keep
     const resource = nameOf(joined, manager);
     for (const work of planned()) keeper.withheld({ resource, xid: joined.id, work });
   };
-  intercept(manager, (phase, proceed, txn) => {
-    if (phase === 'savepoint' || phase === 'rollback') return proceed();
+  return (phase, proceed) => {
+    if (phase === 'savepoint') return proceed();
     conduct ??= learn();
     if (conduct.undo !== undefined) return proceed();
     if (phase === 'tpcFinish') {
       record(conduct.planned);
-      return manager.tpcAbort(txn!);
+      return manager.tpcAbort(joined);
     }
     const isAsked = conduct !== DOES_NOTHING;
     if (phase === 'commit' && !isAsked) return undefined;
     if (phase === 'tpcVote' && (!isAsked || commitsByVote(manager, joined))) return undefined;
     return proceed();
-  });
+  };
 }
 
 function commitsByVote(manager: DataManager, { way }: Transaction): boolean {

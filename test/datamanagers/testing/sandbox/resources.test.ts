@@ -198,5 +198,8 @@ for (const isDecided of [true, false]) {
       'recording.tpcFinish',
       'tpcAbort',
     ]);
+    log.length = 0;
+    await coordinator.run((txn) => txn.join(stranger));
+    assert.equal(log, ['tpcBegin', 'commit', 'tpcVote', 'tpcFinish'], 'outside of the sandbox it is called as ever');
   });
 }
