@@ -271,6 +271,19 @@ test('requests to a server that was started before are in the sandbox, each whol
   }
 });
 
+test('a test that hangs in a statement is ended: the statement is stopped, and its transaction rolled back', async () => {
+  const sandbox = rollbackPerTest();
+  await sandbox.begin();
+  const hanging = transaction.run(async () => {
+    await bank.query('insert into accounts values (3, 0)');
+    await bank.query('select pg_sleep(60)');
+  });
+  hanging.catch(() => undefined);
+  await assert.eventually(async () => (await db.activity()).some(({ query }) => query.includes('pg_sleep')));
+  await assert.rejects(sandbox.end(), says(/was left active/));
+  await assert.rejects(hanging);
+});
+
 test('the sandbox has no connection until one is needed, and then one for all', async () => {
   await rollback(async () => {
     await transaction.run(() => undefined);
