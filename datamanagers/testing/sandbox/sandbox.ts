@@ -10,7 +10,7 @@ import { TransactionManager } from '../../../coordinator/manager.ts';
 import { NO_OPTIONS, type Rule, type Rules, aBoolean } from '../../../coordinator/options.ts';
 import { isFinished } from '../../../coordinator/status.ts';
 import { isThenable } from '../../../coordinator/thenable.ts';
-import type { Transaction } from '../../../coordinator/transaction.ts';
+import { Transaction } from '../../../coordinator/transaction.ts';
 import type { Awaitable, DataManager, Session } from '../../../coordinator/types.ts';
 import { SqlBranch } from '../../sql/branch.ts';
 import type { SqlConnection } from '../../sql/connection.ts';
@@ -65,9 +65,10 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   #decisions: Decisions | undefined = undefined;
   readonly #letThrough: readonly unknown[];
   readonly #allowsLostCommits: boolean;
-  readonly #errors: Error[];
-  /** The transaction that is never committed: it holds the connections. */
+  readonly #errors: Error[] = [];
+  /** The transaction that is never committed, and its parts, which hold the connections. */
   readonly #outer: Transaction;
+  readonly #branches = new Map<SqlSession, OuterBranch>();
   readonly #open = new Map<Transaction, Place>();
   readonly #undo: (() => Awaitable<void>)[] = [];
   readonly #lost: string[] = [];
@@ -76,10 +77,8 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
     this.#coordinator = coordinator;
     this.#letThrough = options.letThrough ?? [];
     this.#allowsLostCommits = options.allowLostCommits ?? false;
-    const errors: Error[] = (this.#errors = []);
-    const manager = new TransactionManager({ onError: (error) => errors.push(error) });
-    // Nobody knows of this manager who would have to be awaited.
-    this.#outer = manager.open(NO_OPTIONS) as Transaction;
+    // Not begun: nobody is told of it who observes transactions, or watches how long they take.
+    this.#outer = new Transaction(new TransactionManager(), NO_OPTIONS);
   }
 
   /** Made when they are first asked for: the coordinator may get its decision log later than its sandbox. */
@@ -150,7 +149,13 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   }
 
   #outerOf(session: SqlSession): OuterBranch {
-    return this.#outer.getOrJoin(session, (outer) => new OuterBranch(session, outer, this));
+    let branch = this.#branches.get(session);
+    if (branch === undefined) {
+      if (this.isOver) throw endedError();
+      branch = new OuterBranch(session, this.#outer, this);
+      this.#branches.set(session, branch);
+    }
+    return branch;
   }
 
   lost(what: readonly string[], by: string): void {
@@ -184,7 +189,9 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
     };
     // Inner ones before those that they were begun in.
     for (const txn of [...this.#open.keys()].toReversed()) await attempt(() => this.#end(txn));
-    await attempt(() => this.#outer.abort());
+    this.#outer.transition('aborting');
+    for (const branch of this.#branches.values()) await attempt(() => branch.abort());
+    this.#outer.transition('aborted');
     await attempt(() => this.#decisions?.close());
     for (const step of this.#undo.toReversed()) await attempt(step);
     this.#coordinator.leaveSandbox(this);

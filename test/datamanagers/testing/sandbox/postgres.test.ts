@@ -3,7 +3,15 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import pg from 'pg';
 import Cursor from 'pg-cursor';
-import { ConfigurationError, SilentRollbackError, TransactionStateError, register, transaction } from 'unanimous';
+import {
+  ConfigurationError,
+  SilentRollbackError,
+  type Transaction,
+  TransactionStateError,
+  observe,
+  register,
+  transaction,
+} from 'unanimous';
 import { PgSession } from 'unanimous/pg';
 import { rollback, rollbackPerTest } from 'unanimous/testing';
 import { postgres } from '../../../support/servers.ts';
@@ -282,6 +290,25 @@ test('a test that hangs in a statement is ended: the statement is stopped, and i
   await assert.eventually(async () => (await db.activity()).some(({ query }) => query.includes('pg_sleep')));
   await assert.rejects(sandbox.end(), says(/was left active/));
   await assert.rejects(hanging);
+});
+
+test('who observes transactions sees those of the test, and none of the sandbox', async () => {
+  const seen: string[] = [];
+  const told =
+    (name: string) =>
+    ({ transaction: txn }: { transaction: Transaction }): void =>
+      void seen.push(`${name} ${txn.description}`);
+  const stop = observe({ begin: told('begin'), join: told('join'), commit: told('commit'), abort: told('abort') });
+  try {
+    await rollback(async () => {
+      await transaction.run(() => bank.query('select 1'), { note: 'a' });
+      await bank.pool().query('select 1');
+      await assert.rejects(transaction.run(() => bank.query('select 1 / 0'), { note: 'b' }));
+    });
+  } finally {
+    stop();
+  }
+  assert.equal(seen, ['begin a', 'join a', 'commit a', 'begin b', 'join b', 'abort b']);
 });
 
 test('the sandbox has no connection until one is needed, and then one for all', async () => {
