@@ -242,6 +242,43 @@ test('while the store can’t be reached what is prepared is held; transaction.r
   assert.equal(seen(one), ['x', 'x']);
 });
 
+test('a decision stays while a transaction is in doubt, also where all have followed: else its outcome would be taken for an abort', async () => {
+  const log = new MemoryDecisionLog();
+  const one = process(log, { decisionTimeoutMs: 200 });
+  await both(one, 'before');
+  const [decide, settle] = [log.decide.bind(log), log.settle.bind(log)];
+  log.decide = async (decision) => {
+    await decide(decision);
+    throw new Error('the answer was lost');
+  };
+  let isReachable = false;
+  log.settle = (decision) => (isReachable ? settle(decision) : Promise.reject(new Error('unreachable')));
+  let txn: Awaited<ReturnType<typeof both>> | undefined;
+  const work = one.coordinator.run((current) => {
+    txn = current;
+    one.a.set('key', 'x');
+    one.b.set('key', 'x');
+  });
+  await assert.rejects(work, InDoubtError);
+  isReachable = true;
+  // Commits, and the answer to that is lost as well.
+  const commitPrepared = one.b.commitPrepared.bind(one.b);
+  one.b.commitPrepared = async (xid) => {
+    one.b.commitPrepared = commitPrepared;
+    await commitPrepared(xid);
+    throw new Error('this answer was lost, too');
+  };
+  await one.coordinator.recover();
+  assert.equal(seen(one), ['x', 'x']);
+  await one.coordinator.recover();
+  assert.is(await txn!.resolved, 'committed');
+  // And then it goes, when the store that did not answer has had its rest.
+  await assert.eventually(async () => {
+    await one.coordinator.recover();
+    assert.equal([...log.store.decisions.values()], []);
+  });
+});
+
 test('who was taken for dead before a lost answer could be looked up doesn’t say how it ended: others may have followed the decision and deleted it', async () => {
   const log = new MemoryDecisionLog();
   const one = process(log, { decisionTimeoutMs: 200 });

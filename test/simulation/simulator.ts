@@ -1,0 +1,189 @@
+// Owns time: a queue of events, whose owners (processes and servers) can be paused and can die. Between two events everything that can go
+// on without waiting goes on, so that whatever runs belongs to the owner of the event that came last.
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { environment } from '../../coordinator/environment.ts';
+import type { Random } from './random.ts';
+
+/** What events belong to. */
+export class Owner {
+  readonly name: string;
+  /** Grows with each death: events of an earlier life never come. */
+  life = 1;
+  isUp = true;
+  pausedUntilMs = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Where its contexts are kept. */
+  readonly storages = new Set<AsyncLocalStorage<unknown>>();
+
+  die(): void {
+    this.life++;
+    this.isUp = false;
+    this.forgetStorages();
+  }
+
+  forgetStorages(): void {
+    for (const storage of this.storages) storage.disable();
+    this.storages.clear();
+  }
+}
+
+export interface Event {
+  readonly atMs: number;
+  readonly sequence: number;
+  readonly owner: Owner | undefined;
+  readonly life: number;
+  readonly callback: () => void;
+  isCancelled: boolean;
+}
+
+export class Simulator {
+  readonly random: Random;
+  nowMs = 0;
+  /** Events that have happened. */
+  steps = 0;
+  /** Whose code runs. */
+  current: Owner | undefined = undefined;
+  readonly #queue: Event[] = [];
+  readonly #owners = new Set<Owner | undefined>();
+  #sequence = 0;
+
+  constructor(random: Random) {
+    this.random = random;
+  }
+
+  /** Makes the clock, the timers and the randomness of the coordinator this simulator's. Returns the function that gives them back. */
+  install(): () => void {
+    const before = { ...environment };
+    Object.assign(environment, {
+      now: () => this.nowMs,
+      random: () => this.random.next(),
+      randomHex: (bytes: number) => this.random.hex(bytes),
+      processName: () => this.current?.name ?? 'outside',
+      setTimer: (callback: () => void, delayMs: number) => this.after(delayMs, this.current, callback),
+      clearTimer: (timer: unknown) => {
+        (timer as Event).isCancelled = true;
+      },
+    } satisfies typeof environment);
+    const stopTracking = this.#trackContexts();
+    return () => {
+      stopTracking();
+      Object.assign(environment, before);
+    };
+  }
+
+  /**
+   * Node 20 carries every storage that was ever used along with every promise. A real process takes its storages with it when it dies; here
+   * those of the dead must be put away, or everything gets slower with each death.
+   */
+  #trackContexts(): () => void {
+    const { run, enterWith } = AsyncLocalStorage.prototype;
+    const track = (storage: AsyncLocalStorage<unknown>): void => {
+      const owner = this.current;
+      if (owner !== undefined) owner.storages.add(storage);
+      this.#owners.add(owner);
+    };
+    AsyncLocalStorage.prototype.run = function (this: AsyncLocalStorage<unknown>, ...args: never[]): never {
+      track(this);
+      return Reflect.apply(run, this, args) as never;
+    };
+    AsyncLocalStorage.prototype.enterWith = function (this: AsyncLocalStorage<unknown>, store: unknown): void {
+      track(this);
+      Reflect.apply(enterWith, this, [store]);
+    };
+    return () => {
+      Object.assign(AsyncLocalStorage.prototype, { run, enterWith });
+      for (const owner of this.#owners) owner?.forgetStorages();
+    };
+  }
+
+  /** Calls back after a time, unless its owner has died by then (in that life); later, where it is paused. */
+  after(delayMs: number, owner: Owner | undefined, callback: () => void, life: number = owner?.life ?? 0): Event {
+    return this.#push({
+      atMs: this.nowMs + Math.max(0, delayMs),
+      sequence: this.#sequence++,
+      owner,
+      life,
+      callback,
+      isCancelled: false,
+    });
+  }
+
+  /** Lets everything happen until a time has come. */
+  async runUntil(endMs: number): Promise<void> {
+    for (;;) {
+      const event = this.#queue[0];
+      if (event === undefined || event.atMs > endMs) break;
+      this.#pop();
+      this.nowMs = event.atMs;
+      if (this.#fire(event)) await goOn();
+    }
+    this.nowMs = Math.max(this.nowMs, endMs);
+    this.current = undefined;
+  }
+
+  /** Runs code of an owner now. */
+  async as(owner: Owner, work: () => void): Promise<void> {
+    this.current = owner;
+    work();
+    await goOn();
+    this.current = undefined;
+  }
+
+  #fire(event: Event): boolean {
+    const { owner } = event;
+    if (event.isCancelled || (owner !== undefined && owner.life !== event.life)) return false;
+    if (owner !== undefined && owner.pausedUntilMs > this.nowMs) {
+      // Everything that comes for it while it is paused comes at once afterwards, in the same order. Copied, but cancellable.
+      const later: Event = { ...event, atMs: owner.pausedUntilMs };
+      Object.defineProperty(later, 'isCancelled', { get: () => event.isCancelled });
+      this.#push(later);
+      return false;
+    }
+    this.steps++;
+    this.current = owner;
+    event.callback();
+    return true;
+  }
+
+  #push(event: Event): Event {
+    const queue = this.#queue;
+    let index = queue.push(event) - 1;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (!isBefore(event, queue[parent]!)) break;
+      queue[index] = queue[parent]!;
+      index = parent;
+    }
+    queue[index] = event;
+    return event;
+  }
+
+  #pop(): void {
+    const queue = this.#queue;
+    const last = queue.pop()!;
+    if (queue.length === 0) return;
+    let index = 0;
+    for (;;) {
+      let child = index * 2 + 1;
+      if (child >= queue.length) break;
+      if (child + 1 < queue.length && isBefore(queue[child + 1]!, queue[child]!)) child++;
+      if (!isBefore(queue[child]!, last)) break;
+      queue[index] = queue[child]!;
+      index = child;
+    }
+    queue[index] = last;
+  }
+}
+
+function isBefore(a: Event, b: Event): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence);
+}
+
+/** Lets every promise job that is due run. */
+function goOn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
