@@ -196,6 +196,8 @@ export async function soakIn(world: World, options: SoakOptions, watcher: Watche
     const breaches = checks.at(-1)?.breaches ?? [];
     isBroken = breaches.length > 0;
     return { tally, breaches, missing: world.missing, checks, evidence: isBroken ? evidence.folder : undefined };
+  } catch (error) {
+    throw new Error(`the soak could not go on; what has happened is in ${evidence.folder}`, { cause: error });
   } finally {
     await bank.close(isBroken);
   }
