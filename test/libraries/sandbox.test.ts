@@ -1,7 +1,7 @@
 // Libraries in a sandbox: what they do in a transaction of the coordinator, in one of their own and in none, and that nothing of it is left.
 import { transaction } from 'unanimous';
 import { rollback } from 'unanimous/testing';
-import { Database as Mysql, type DatabaseOptions, products, warnings } from '../datamanagers/mysql/setup.ts';
+import { Database as Mysql, products, warnings } from '../datamanagers/mysql/setup.ts';
 import { Database as Postgres } from '../datamanagers/pg/setup.ts';
 import { postgres } from '../support/servers.ts';
 import { assert, suite } from '../support/suite.ts';
@@ -12,6 +12,11 @@ import { openKnex } from './adapters/knex.ts';
 import { openKnex as openKnexOnMysql } from './adapters/knex-mysql.ts';
 import { openKysely } from './adapters/kysely.ts';
 import { openKysely as openKyselyOnMysql } from './adapters/kysely-mysql.ts';
+import { openMikroOrm } from './adapters/mikro-orm.ts';
+import { openMikroOrm as openMikroOrmOnMysql } from './adapters/mikro-orm-mysql.ts';
+import { openPrisma } from './adapters/prisma.ts';
+import { openSequelize } from './adapters/sequelize.ts';
+import { openSequelize as openSequelizeOnMysql } from './adapters/sequelize-mysql.ts';
 import { openTypeorm } from './adapters/typeorm.ts';
 import { openTypeorm as openTypeormOnMysql } from './adapters/typeorm-mysql.ts';
 
@@ -100,7 +105,7 @@ function scenarios(title: string, library: Adapter, stored: Stored, close: () =>
   });
 }
 
-for (const open of [openKysely, openDrizzle, openKnex, openTypeorm]) {
+for (const open of [openKysely, openDrizzle, openKnex, openTypeorm, openSequelize, openMikroOrm, openPrisma]) {
   const db = await Postgres.open(await postgres(), { name: 'rolled-back', pool: { max: 4 } });
   const library = await open({ session: db.session, url: db.url });
   scenarios(`${library.name} in a sandbox on PostgreSQL`, library, db, async () => {
@@ -109,11 +114,19 @@ for (const open of [openKysely, openDrizzle, openKnex, openTypeorm]) {
   });
 }
 
-const onMysql = [openKyselyOnMysql, openDrizzleOnMysql, openKnexOnMysql, openTypeormOnMysql];
+const onMysql = [
+  openKyselyOnMysql,
+  openDrizzleOnMysql,
+  openKnexOnMysql,
+  openTypeormOnMysql,
+  openSequelizeOnMysql,
+  openMikroOrmOnMysql,
+];
 for (const { product, server } of await products()) {
   for (const open of onMysql) {
-    const options: DatabaseOptions = { name: 'library', pool: { connectionLimit: 4 } };
-    const db = await Mysql.open(server, options);
+    // Sequelize wants it so.
+    const flags = open === openSequelizeOnMysql ? { flags: ['-FOUND_ROWS'] } : {};
+    const db = await Mysql.open(server, { name: 'library', pool: { connectionLimit: 4, ...flags } });
     const database = new URL(db.url).pathname.slice(1);
     const library = await open({ session: db.session as never, product, database });
     scenarios(`${library.name} in a sandbox on ${product}`, library, db, async () => {
