@@ -126,11 +126,10 @@ class MariadbDatabase extends Database {
     });
   }
 
+  /** What information_schema has of it stays as it is for as long as several ask again and again. */
   async waiting(): Promise<string[]> {
-    const rows = await this.rows<{ query: string | null }>(
-      "select trx_query as query from information_schema.innodb_trx where trx_state = 'LOCK WAIT'",
-    );
-    return rows.map(({ query }) => query ?? '');
+    const [row] = await this.rows<{ Status: string }>('show engine innodb status');
+    return row!.Status.split('---TRANSACTION').filter((text) => text.includes('LOCK WAIT'));
   }
 
   end(): Promise<void> {
