@@ -11,8 +11,12 @@ import type {
 } from '../../coordinator/types.ts';
 import { type ListedOutboxRow, type StoredOutboxRow, type TableNames, listedOf, messagesOf } from '../sql/decision.ts';
 import { personOf } from '../sql/hand-action.ts';
-import type { PrivatePool } from './private-pool.ts';
+import { errorNumber } from './driver.ts';
+import type { PrivateAsk, PrivatePool } from './private-pool.ts';
 import { inFuture, quote } from './quote.ts';
+
+/** NOWAIT, and the lock is somebody else's: in MariaDB, and in MySQL. */
+const LOCKED: ReadonlySet<number> = new Set([1205, 3572]);
 
 export class MysqlOutbox implements Outbox {
   readonly #pool: PrivatePool;
@@ -42,7 +46,7 @@ export class MysqlOutbox implements Outbox {
       let condition = isOurs('o');
       if (inOrder.length > 0) {
         // One process at a time: nobody takes those behind what another one is taking at this moment. This statement makes no snapshot.
-        await ask(`select value from ${this.#meta} where name = 'version' for update`);
+        if (!(await isMyTurn(ask, this.#meta))) return [];
         condition += ` and (o.target not in (${inOrder.map(quote).join()}) or not exists (select 1 from ${this.#table} p where p.target = o.target
           and ${isOurs('p')} and p.dead = 0 and p.next_at > now(3) and (p.created_at, p.gid, p.seq) < (o.created_at, o.gid, o.seq)))`;
       }
@@ -99,6 +103,17 @@ export class MysqlOutbox implements Outbox {
       await ask(`delete from ${this.#table} where ${these(found)}`);
       return found;
     });
+  }
+}
+
+/** False where another process is claiming; or was paused at it, and isn't waited for. */
+async function isMyTurn(ask: PrivateAsk, meta: string): Promise<boolean> {
+  try {
+    await ask(`select value from ${meta} where name = 'version' for update nowait`);
+    return true;
+  } catch (error) {
+    if (LOCKED.has(errorNumber(error) ?? 0)) return false;
+    throw error;
   }
 }
 

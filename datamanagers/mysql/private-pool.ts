@@ -9,6 +9,8 @@ import { openConnection } from './out-of-band.ts';
 const CONNECTIONS = 4;
 /** A connection that nobody needs is closed after this time, in milliseconds. */
 const IDLE_MS = 30_000;
+/** The server closes one that says nothing for so many seconds: longer than it is kept idle here. */
+const PAUSED_SECONDS = 60;
 
 /** What a statement returns: rows, or what the server says of one without. */
 export interface PrivateAnswer<R> {
@@ -110,8 +112,12 @@ export class PrivatePool {
     core.on('error', gone);
     core.on('end', gone);
     try {
-      // Whatever the server's defaults: each statement is a transaction, and the time is everybody's.
-      await this.#ask(core, `${lockWait(this.#timeoutMs)}, autocommit = 1, time_zone = '+00:00'`);
+      // Whatever the server's defaults: each statement is a transaction, and the time is everybody's. And where this process is paused in the
+      // middle of a transaction, what that has locked keeps nobody for hours.
+      await this.#ask(
+        core,
+        `${lockWait(this.#timeoutMs)}, autocommit = 1, time_zone = '+00:00', wait_timeout = ${PAUSED_SECONDS}`,
+      );
     } catch (error) {
       destroy(core);
       throw error;

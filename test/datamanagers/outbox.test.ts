@@ -7,6 +7,8 @@ import { type DecisionStore, decisionOf, mysqlStore, pgStore } from './decision-
 
 /** A store of messages, as several processes have it. */
 interface Place {
+  /** Where a claim takes several statements: keeps others from claiming until the function that is returned is called. */
+  pauseInClaim?(): Promise<() => Promise<void>>;
   readonly title: string;
   process(): DecisionLog;
   /** Makes all messages due, as if the claims had run out. */
@@ -19,8 +21,13 @@ let tables = 0;
 
 function inDatabase(store: DecisionStore): Place {
   let tablePrefix = `outbox${++tables}_`;
+  const pauseInClaim = async (): Promise<() => Promise<void>> => {
+    const paused = await store.transaction(`select * from ${tablePrefix}meta where name = 'version' for update`);
+    return () => paused.rollback();
+  };
   return {
     title: store.title,
+    ...(store.title === 'PostgreSQL' ? {} : { pauseInClaim }),
     process: () => store.process({ tablePrefix }).log,
     due: async () => void (await store.rows(`update ${tablePrefix}outbox set next_at = '2000-01-01 00:00:00'`)),
     endProcesses: async () => {
@@ -135,6 +142,21 @@ for (const place of places) {
       Array.from({ length: 12 }, (_, index) => `${index + 1}.1`),
     );
   });
+
+  if (place.pauseInClaim !== undefined) {
+    test('a process that was paused while it claimed keeps the others from claiming, but from nothing else', async () => {
+      const { one } = await stored(['a'], ['a']);
+      await place.due();
+      const wake = await place.pauseInClaim!();
+      assert.equal(await claim(one, ['a'], 10, 60_000, ['a']), []);
+      assert.equal(numbers(await claim(one, ['a'], 1, 60_000)), ['1.1'], 'where the order doesn’t matter');
+      await wake();
+      await one.hold([{ gid: decisionOf('one', 1).gid, sequence: 1 }], 0);
+      await assert.eventually(async () =>
+        assert.equal(numbers(await claim(one, ['a'], 10, 60_000, ['a'])), ['1.1', '2.1']),
+      );
+    });
+  }
 
   test('of several applications in one store each gets its own messages, and waits for nobody else’s', async () => {
     const { one, log } = await stored(['a']);
