@@ -29,6 +29,8 @@ export interface Question {
   readonly timeoutMs: number;
   /** Undefined where another process prepared the branch. */
   readonly owner: Owner | undefined;
+  /** Since when nobody is known to own the branch, by the clock of `performance.now()`. */
+  readonly unownedSinceMs?: number | undefined;
 }
 
 /**
@@ -47,6 +49,7 @@ const DETACH_MS = 500;
  */
 export async function endPrepared(question: Question, verb: 'commit' | 'rollback', xid: Xid): Promise<void> {
   const { pool, timeoutMs, owner } = question;
+  let sinceMs = question.unownedSinceMs;
   let endMs = performance.now() + timeoutMs;
   const untilTimeIsUp = <T>(use: (ask: Ask) => Promise<T | undefined>): Promise<T | undefined> =>
     persist(endMs - performance.now(), (leftMs) => callWithConnection(pool, leftMs, use));
@@ -55,8 +58,10 @@ export async function endPrepared(question: Question, verb: 'commit' | 'rollback
   for (let done: 'ended' | 'owned' = 'owned'; done === 'owned';) {
     const isGone = await untilTimeIsUp(seeGone);
     if (isGone === true) {
-      await sleep(DETACH_MS);
-      endMs += DETACH_MS;
+      const waitMs = Math.max((sinceMs ?? performance.now()) + DETACH_MS - performance.now(), 0);
+      await sleep(waitMs);
+      endMs += waitMs;
+      sinceMs = undefined;
     }
     const outcome = isGone && (await untilTimeIsUp((ask) => tryToEnd(ask, question, verb, xid)));
     if (outcome === undefined) {
@@ -94,6 +99,15 @@ async function isOwned(ask: Ask, xid: Xid): Promise<boolean> {
   if (owner === null) return false;
   await endThread(ask, Number(owner));
   return true;
+}
+
+/** Those that no connection owns. */
+export async function unowned(ask: Ask, xids: readonly Xid[]): Promise<Xid[]> {
+  if (xids.length === 0) return [];
+  const [row] = await ask(
+    `select ${xids.map((xid, index) => `is_used_lock(${ownerLock(xid)}) as owner${index}`).join()}`,
+  );
+  return xids.filter((_, index) => (row?.[`owner${index}`] ?? null) === null);
 }
 
 /** Whether there was such a thread of ours, which is being ended. */

@@ -18,15 +18,18 @@ import type { SqlServer } from '../sql/server.ts';
 import { checkServer, explainRecover } from './check.ts';
 import { type ConnectionOptions, MysqlConnection } from './connection.ts';
 import { type MysqlCore, type MysqlCorePool, type MysqlError, corePoolOf, errorNumber } from './driver.ts';
-import { callWithConnection, learnClass } from './out-of-band.ts';
+import { type Ask, callWithConnection, learnClass } from './out-of-band.ts';
 import { mysqlRehearsal } from './rehearsal.ts';
-import { type Question, endOwner, endPrepared, listPrepared } from './resolve.ts';
+import { type Question, endOwner, endPrepared, listPrepared, unowned } from './resolve.ts';
 import { warningsOf } from './warnings.ts';
 import { isRolledBack } from './xa.ts';
 import { xidText } from './xid.ts';
 
 /** How long the server may take to stop a statement, in milliseconds. */
 const KILL_TIMEOUT_MS = 5_000;
+
+/** Of how many branches a listing finds out whether anybody owns them: a statement may have 4,096 columns. */
+const LOOKED_AT = 1_000;
 
 const LOCK_WAIT_TIMEOUT = 1205;
 
@@ -49,6 +52,8 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
   readonly #pool: MysqlCorePool;
   readonly #options: MysqlServerOptions;
   #checked: Promise<void> | undefined = undefined;
+  /** Since when nobody owns what was listed last, so that not every branch has to be waited for. */
+  #unownedSinceMs: ReadonlyMap<string, number> = new Map();
 
   constructor(name: string, pool: unknown, options: MysqlServerOptions) {
     const core = corePoolOf(pool);
@@ -160,7 +165,8 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
       }
     }
     try {
-      await endPrepared(this.#question(connection), verb, xid);
+      const unownedSinceMs = connection === undefined ? this.#unownedSinceMs.get(xid.gid) : undefined;
+      await endPrepared({ ...this.#question(connection), unownedSinceMs }, verb, xid);
     } catch (error) {
       if (error instanceof HeuristicError) throw error;
       throw new TransactionError(
@@ -196,9 +202,18 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
   /** @throws ConfigurationError where the user may not. */
   async listPrepared(): Promise<Xid[]> {
     try {
-      return await callWithConnection(this.#pool, this.#options.resolveTimeoutMs, listPrepared);
+      return await callWithConnection(this.#pool, this.#options.resolveTimeoutMs, (ask) => this.#list(ask));
     } catch (error) {
       throw explainRecover(error, this.#name);
     }
+  }
+
+  async #list(ask: Ask): Promise<Xid[]> {
+    const listed = await listPrepared(ask);
+    const own = listed.filter(({ branch }) => branch === this.#name).slice(0, LOOKED_AT);
+    const free = await unowned(ask, own);
+    const nowMs = performance.now();
+    this.#unownedSinceMs = new Map(free.map(({ gid }) => [gid, this.#unownedSinceMs.get(gid) ?? nowMs]));
+    return listed;
   }
 }
