@@ -23,7 +23,7 @@ export interface Surroundings {
  */
 export class OuterBranch extends SqlBranch {
   override readonly ignoresModes = true;
-  /** What was committed and can be undone by a rollback to a savepoint that is open, oldest first. */
+  /** What was committed, and can be undone by a rollback to a savepoint that is open, oldest first. */
   readonly kept: string[] = [];
   /** How many savepoints of transactions are open. */
   open = 0;
@@ -90,6 +90,10 @@ export class OuterBranch extends SqlBranch {
       throw error;
     }
     const from = this.kept.length;
+    const connection = this.connection!;
+    const { wrote, maybeWrote } = connection;
+    connection.wrote = false;
+    connection.maybeWrote = false;
     return {
       rollback: () => made.rollback(),
       undo: async () => {
@@ -102,9 +106,12 @@ export class OuterBranch extends SqlBranch {
         }
       },
       keep: async () => {
-        await super.perform((connection) => this.#check(connection), undefined, turn);
+        await super.perform(() => this.#check(connection), undefined, turn);
         await made.keep();
-        this.kept.push(place.what);
+        if (this.open > 0 && connection.wrote) this.kept.push(place.what);
+        // What whoever is behind it has written.
+        connection.wrote = wrote;
+        connection.maybeWrote = maybeWrote;
         places.leave(place);
       },
     };

@@ -208,8 +208,10 @@ class StandIn implements SqlConnection {
 
   async #keep(): Promise<void> {
     const { outer, txn, name } = this.#parts;
+    // Only what is inside of another one can be undone with that.
+    const canBeLost = outer.open > 1 && (await this.hasWritten());
     await this.real.releaseSavepoint(name);
-    outer.kept.push(`transaction ${txn.id}`);
+    if (canBeLost) outer.kept.push(`transaction ${txn.id}`);
     this.#end();
   }
 

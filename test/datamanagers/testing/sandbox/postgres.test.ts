@@ -208,6 +208,35 @@ test('a transaction that is rolled back takes along what runs inside of it and w
   );
 });
 
+test('a bare statement of the pool while its transaction is suspended is kept by itself, and told of where it is undone', async () => {
+  const pool = bank.pool();
+  const count = async (): Promise<number> =>
+    transaction.run(async () => (await bank.query('select from accounts')).rowCount!);
+  await rollback(async () => {
+    await transaction.run(async () => {
+      await bank.query('select * from accounts');
+      await transaction.suspend(() => pool.query('insert into accounts values (3, 0)'));
+      await assert.rejects(transaction.suspend(() => pool.query('insert into accounts values (3, 0)')));
+      assert.is(bank.state, 'active', 'what was written is not the transaction’s');
+    });
+    assert.is(await count(), 3);
+  });
+  const body = (statement: string) => (): Promise<unknown> =>
+    assert.rejects(
+      transaction.run(async () => {
+        await bank.query('insert into accounts values (4, 0)');
+        await transaction.suspend(() => pool.query(statement));
+        throw new Error('no');
+      }),
+      says(/^no$/),
+    );
+  await rollback(body('select * from accounts'));
+  await assert.rejects(
+    rollback(body('insert into accounts values (3, 0)')),
+    says(/a statement or transaction of a library/),
+  );
+});
+
 test('a session that keeps its connection, and a reader of its own, see the sandbox', async () => {
   const readers = new pg.Pool({ connectionString: db.url });
   const pool = new pg.Pool({ connectionString: db.url, max: 2 });

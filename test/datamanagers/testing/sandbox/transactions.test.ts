@@ -234,6 +234,26 @@ for (const place of await places('sandbox', 3)) {
     });
   });
 
+  test('savepoints of an outer transaction are still there when an inner one has made and ended its own', async () => {
+    await rollback(async () => {
+      await transaction.run(async () => {
+        await add(1);
+        const savepoint = await transaction.savepoint();
+        await transaction.run(
+          async () => {
+            await transaction.savepoint();
+            await transaction.savepoint();
+            await place.rows('select 1');
+          },
+          { propagation: 'requires-new' },
+        );
+        await add(10);
+        await savepoint.rollback();
+      });
+      assert.is(await balance(), 101);
+    });
+  });
+
   test('what requires-new has committed goes with an outer one that is rolled back, and the end says so', async () => {
     const body = async (): Promise<void> => {
       await assert.rejects(
@@ -248,6 +268,19 @@ for (const place of await places('sandbox', 3)) {
     };
     await assert.rejects(rollback(body), says(/what is committed inside of another transaction stays .* was undone/));
     await rollback(body, { allowLostCommits: true });
+  });
+
+  test('what only reads inside of another one that is rolled back loses nothing', async () => {
+    await rollback(async () => {
+      await assert.rejects(
+        transaction.run(async () => {
+          await add(1);
+          await transaction.run(() => place.rows('select * from accounts'), { propagation: 'requires-new' });
+          throw new Error('no');
+        }),
+        says(/^no$/),
+      );
+    });
   });
 
   test('not-supported and suspend leave the transaction: what is begun there is its own, and the outer one goes on', async () => {
