@@ -161,10 +161,7 @@ class Serving {
     this.#isSending = true;
     let body = payload;
     try {
-      if (this.#settings.streams === 'buffer' && isStream(payload)) {
-        body = await collect(payload, this.#settings.maxBufferBytes);
-        reply.removeHeader('transfer-encoding');
-      }
+      if (this.#isKept(payload)) body = await this.#keep(payload);
       this.#call!.finish(this.#answer());
       await this.#ended;
     } catch (error) {
@@ -184,11 +181,14 @@ class Serving {
     let payload: unknown;
     this.#again = () => {
       const call = this.#call!;
-      void capture(reply, handler).then((captured) => {
+      const work = async (): Promise<void> => {
+        const captured = await capture(reply, handler);
+        const kept = this.#isKept(captured) ? await this.#keep(captured) : captured;
         if (transaction.isStale) return;
-        payload = captured;
+        payload = kept;
         call.finish(this.#answer());
-      }, call.fail);
+      };
+      work().catch(call.fail);
     };
     // Neither must be sent from the context of an attempt that has failed.
     this.#ended.then(
@@ -202,6 +202,15 @@ class Serving {
       },
     );
     this.#again();
+  }
+
+  #isKept(payload: unknown): payload is AsyncIterable<Uint8Array> {
+    return this.#settings.streams === 'buffer' && isStream(payload);
+  }
+
+  #keep(payload: AsyncIterable<Uint8Array>): Promise<Buffer> {
+    this.#reply.removeHeader('transfer-encoding');
+    return collect(payload, this.#settings.maxBufferBytes);
   }
 
   #answer(): Answer {

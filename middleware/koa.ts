@@ -28,6 +28,11 @@ export interface KoaContext {
   status: number;
 }
 
+/** Where Koa remembers that a status was set, so that a body doesn't set one. */
+interface KoaResponse {
+  _explicitStatus?: boolean | undefined;
+}
+
 /** Middleware of Koa. */
 export type KoaMiddleware<C extends KoaContext> = (context: C, next: () => Promise<unknown>) => Promise<void>;
 
@@ -69,12 +74,15 @@ async function serve<C extends KoaContext>(
     await handler(ctx, next);
     return;
   }
-  const { body: bodyBefore, state } = ctx;
+  const { body: bodyBefore, state, response } = ctx as C & { readonly response?: KoaResponse };
+  const { _explicitStatus: isExplicit } = response ?? {};
   const reset = (): void => {
     // Koa's setter would set a status and remove headers; those are as they were before.
     const status = res.statusCode;
     ctx.body = bodyBefore;
     res.statusCode = status;
+    // Else Koa would leave the next attempt's status to that one.
+    if (response !== undefined) response._explicitStatus = isExplicit;
   };
   const exchange = new Exchange(settings, { request: ctx, response: ctx, req, res, reset });
   let handled: Promise<unknown> = Promise.resolve();

@@ -1,5 +1,6 @@
 // unanimous/fastify against Fastify 5.
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Transaction, TransientError, transaction } from 'unanimous';
 import { type FastifyOptions, transactionPerRequest } from 'unanimous/fastify';
@@ -153,6 +154,21 @@ test('handlers that call reply.send, now or later, are tried again as well', asy
     const { statusCode, body } = await app.inject({ url });
     assert.equal([url, statusCode, body], [url, 202, '{"attempt":2}']);
   }
+});
+
+test('a stream that is kept is read within the transaction of the attempt, too', async () => {
+  const app = await application({ attempts: 2, backoff: false, streams: 'buffer' });
+  app.get('/', async (request) => {
+    const { attempt } = request.tm!;
+    const rows = async function* (): AsyncGenerator<string> {
+      await db.session.query('insert into notes values ($1)', [attempt]);
+      yield `attempt ${attempt}`;
+      if (attempt === 1) throw new TransientError('again');
+    };
+    return Readable.from(rows());
+  });
+  assert.is((await app.inject('/')).body, 'attempt 2');
+  assert.equal((await db.admin.query('select id from notes')).rows, [{ id: 2 }]);
 });
 
 test('Fastify’s own timeout for handlers aborts', async () => {

@@ -1,6 +1,7 @@
 // unanimous/koa against Koa 3.
 import { createServer } from 'node:http';
 import Koa, { type Context } from 'koa';
+import { TransientError } from 'unanimous';
 import { type TransactionState, transactionPerRequest } from 'unanimous/koa';
 import { assert, suite } from '../support/suite.ts';
 import { behaves } from './behaviour.ts';
@@ -78,4 +79,24 @@ test('a response that goes around Koa commits before its first byte', async () =
     await server.close();
   }
   assert.is((await db.admin.query('select id from notes')).rowCount, 1);
+});
+
+test('a status that a failed attempt has set is no status of the next one', async () => {
+  const app = new Koa();
+  const handle = async (ctx: Context): Promise<void> => {
+    if ((ctx.state as TransactionState).tm.attempt === 1) {
+      ctx.status = 201;
+      ctx.body = 'failed';
+      throw new TransientError('again');
+    }
+    ctx.body = 'fine';
+  };
+  app.use(transactionPerRequest(handle, { attempts: 2, backoff: false }));
+  const server = await listening(createServer(app.callback()));
+  try {
+    const response = await fetch(`http://127.0.0.1:${server.port}/`);
+    assert.equal([response.status, await response.text()], [200, 'fine']);
+  } finally {
+    await server.close();
+  }
 });

@@ -156,6 +156,18 @@ test('what must not be repeated isn’t tried again, whether the handler failed 
   }
 });
 
+test('an outcome in doubt is never tried again, whatever has led to it', async () => {
+  const { machine } = open({ attempts: 3 });
+  let calls = 0;
+  const performed = machine.perform(async (txn) => {
+    calls++;
+    txn.join(recording([], 'dm', { fails: { tpcFinish: new TransientError('again') } }));
+    return fine;
+  });
+  await assert.rejects(performed, { code: 'ERR_TXN_IN_DOUBT' });
+  assert.equal([calls, machine.state], [1, 'failed']);
+});
+
 test('what an attempt that is lost still says is known to be stale, and what the next one says isn’t', async () => {
   const { machine } = open({ attempts: 2 });
   let checkFirst: (() => boolean) | undefined;
