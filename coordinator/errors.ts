@@ -3,7 +3,7 @@
  * `code` never changes between releases.
  */
 import { inspect } from 'node:util';
-import type { ResourceWarning, ResourceWarningKind } from './types.ts';
+import type { ResourceWarningKind } from './types.ts';
 
 /** Where in the life of a transaction an error arose. */
 export type Phase =
@@ -241,6 +241,12 @@ export class HeuristicError extends TransactionError {
   }
 }
 
+/** What a {@link RecoveryWarning} is made with, besides its message. */
+export interface RecoveryWarningDetails extends TransactionErrorOptions {
+  /** What kind it is. */
+  readonly kind: ResourceWarningKind;
+}
+
 /**
  * Something keeps recovery from its work, or soon will. Never thrown: reported to `onError`, at most once an hour for each resource and
  * {@link kind}, and part of the report of a pass.
@@ -249,10 +255,9 @@ export class RecoveryWarning extends TransactionError {
   /** What kind it is. */
   readonly kind: ResourceWarningKind;
 
-  /** @param resource the name of the resource concerned. */
-  constructor({ kind, message }: ResourceWarning, resource: string) {
-    super(message, { resource });
-    this.kind = kind;
+  constructor(message: string, options: RecoveryWarningDetails) {
+    super(message, options);
+    this.kind = options.kind;
   }
 
   override get code(): string {

@@ -87,5 +87,6 @@ export {
   TransientError,
   type InDoubtDetails,
   type Phase,
+  type RecoveryWarningDetails,
   type TransactionErrorOptions,
 } from './errors.ts';

@@ -45,7 +45,9 @@ export class RecoveryWarnings {
     this.#askedMs = now;
     const warnings = this.#oldBranches(now);
     const ask = async (warner: Warner): Promise<void> => {
-      for (const each of (await warner.warnings?.(prefix)) ?? []) warnings.push(new RecoveryWarning(each, warner.name));
+      for (const { kind, message } of (await warner.warnings?.(prefix)) ?? []) {
+        warnings.push(new RecoveryWarning(message, { kind, resource: warner.name }));
+      }
     };
     // Who can't be asked is another matter, and told by others.
     await Promise.allSettled(warners().map(ask));
@@ -70,7 +72,7 @@ export class RecoveryWarnings {
       const message =
         `what is prepared must be ended soon, as it keeps its locks until then; at '${name}' ${what} been prepared ` +
         `for ${Math.floor((now - sinceMs) / 1000)} s or more, the oldest of transaction ${gid}: npx unanimous show ${gid} says why`;
-      return [new RecoveryWarning({ kind: 'old-branch', message }, name)];
+      return [new RecoveryWarning(message, { kind: 'old-branch', resource: name })];
     });
   }
 }

@@ -32,6 +32,7 @@ const CODES: Record<string, string> = {
   ConfigurationError: 'ERR_TXN_CONFIGURATION',
   DecisionFailedError: 'ERR_TXN_DECISION_FAILED',
   FencedError: 'ERR_TXN_FENCED',
+  RecoveryWarning: 'ERR_TXN_RECOVERY_WARNING',
 };
 
 const PARENTS: Record<string, string> = {
