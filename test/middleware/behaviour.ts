@@ -388,6 +388,37 @@ export async function behaves(test: Test, framework: Framework): Promise<{ db: D
     assert.is((await ask(route, { manager: () => other })).text, '["active",null]');
   });
 
+  test('what keeps a transaction from beginning, or a hook among the options that throws, is answered with an error', async () => {
+    const fail = (): never => {
+      throw new Error('no idea');
+    };
+    const closed = new TransactionCoordinator();
+    await closed.close();
+    let calls = 0;
+    const route = async (): Promise<Said> => {
+      calls++;
+      await insert(calls);
+      return { json: 'fine' };
+    };
+    const wrong: Options[] = [
+      { coordinator: closed },
+      { activate: fail },
+      { begin: fail },
+      { begin: () => ({ isolation: 'strict' as 'serializable' }) },
+      { manager: fail },
+      { note: fail },
+      { annotateUser: fail },
+    ];
+    for (const options of wrong) {
+      const answer = await ask(route, options);
+      assert.is(answer.status, 500, Object.keys(options).join());
+      assert.not.match(answer.text, /fine/);
+    }
+    assert.is(calls, 0);
+    assert.is((await ask(route, { commitVeto: fail })).status, 500);
+    assert.equal(await stored(), []);
+  });
+
   test('a request is a context of its own, also where the server was started in one', async () => {
     const { txn, client } = await transaction.context(async () => {
       const txn = await transaction.begin();

@@ -1,7 +1,7 @@
 // unanimous/express against Express 5: as middleware in front of the routes.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import express, { type NextFunction, type Request, type Response } from 'express';
+import express, { type NextFunction, type Request, type RequestHandler, type Response } from 'express';
 import { TransientError, transaction } from 'unanimous';
 import { abortOnError, transactionPerRequest } from 'unanimous/express';
 import { assert, suite } from '../support/suite.ts';
@@ -144,4 +144,41 @@ test('whoever reads the body by its events does so in the transaction', async ()
   } finally {
     await server.close();
   }
+});
+
+test('middleware that wraps the end and the head of a response works in front of it and behind it', async () => {
+  const order: string[] = [];
+  // As session stores do, which save before they let the response end, and whatever sets headers at the last moment.
+  const wrapping =
+    (name: string): RequestHandler =>
+    (_req, res, next) => {
+      const end = res.end.bind(res);
+      const writeHead = res.writeHead.bind(res);
+      res.end = ((...args: Parameters<typeof end>) => {
+        order.push(`${name} saves`);
+        setImmediate(() => end(...args));
+        return res;
+      }) as typeof res.end;
+      res.writeHead = ((...args: Parameters<typeof writeHead>) => {
+        res.setHeader(`x-${name}`, 'yes');
+        return writeHead(...args);
+      }) as typeof res.writeHead;
+      next();
+    };
+  const app = express();
+  app.use(wrapping('outer'), transactionPerRequest(), wrapping('inner'));
+  app.get('/', async (req, res) => {
+    await db.session.query('insert into notes values (1)');
+    req.tm!.addAfterCommitHook(() => void order.push('committed'));
+    res.json({ fine: true });
+  });
+  const server = await listening(createServer(app));
+  try {
+    const response = await fetch(`http://127.0.0.1:${server.port}/`);
+    assert.equal(await response.json(), { fine: true });
+    assert.equal([response.headers.get('x-inner'), response.headers.get('x-outer')], ['yes', 'yes']);
+  } finally {
+    await server.close();
+  }
+  assert.equal(order, ['inner saves', 'committed', 'outer saves']);
 });
