@@ -1,5 +1,4 @@
 /** `unanimous/fastify`: a transaction for each request of Fastify 5. */
-import { AsyncLocalStorage } from 'node:async_hooks';
 import type {
   FastifyInstance,
   FastifyPluginCallback,
@@ -14,7 +13,7 @@ import type { Transaction } from '../coordinator/transaction.ts';
 import { collect, isStream } from './node/collect.ts';
 import { type Call, Exchange, TM_HEADER, pathOf } from './node/exchange.ts';
 import { type RequestOptions, type Settings, settingsOf } from './options.ts';
-import { type Answer, takesPart } from './request.ts';
+import { type Answer, here, takesPart } from './request.ts';
 
 export type { RequestOptions } from './options.ts';
 
@@ -107,7 +106,7 @@ class Serving {
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   /** Outside of the transaction: where an error's response is made. */
-  readonly #outside: <R>(fn: () => R) => R = AsyncLocalStorage.snapshot();
+  readonly #outside = here();
   readonly #before: Readonly<Record<string, unknown>>;
   #call: Call | undefined = undefined;
   /** The handler, where it may be called again. */
@@ -147,8 +146,8 @@ class Serving {
     this.#ended.catch((error: unknown) => {
       if (this.exchange.client.isGone || this.#isSending || this.#again !== undefined) return;
       // Its time is up, or it could not begin; whoever works on the response is ignored.
-      if (!hasBegun) this.#outside(() => goOn(toError(error)));
-      else if (!this.#reply.sent) this.#outside(() => this.#reply.send(toError(error)));
+      if (!hasBegun) this.#outside.runInAsyncScope(() => goOn(toError(error)));
+      else if (!this.#reply.sent) this.#outside.runInAsyncScope(() => this.#reply.send(toError(error)));
     });
   }
 
@@ -167,7 +166,7 @@ class Serving {
     } catch (error) {
       if (!transaction.isSettled) this.#call!.fail(error);
       await this.#ended.catch(() => undefined);
-      this.#outside(() => goOn(toError(error)));
+      this.#outside.runInAsyncScope(() => goOn(toError(error)));
       return;
     }
     if (!this.#settings.exposeHeader) reply.removeHeader(TM_HEADER);
@@ -198,7 +197,8 @@ class Serving {
       },
       (error: unknown) => {
         restore(reply);
-        if (!this.exchange.client.isGone && !reply.sent) this.#outside(() => reply.send(toError(error)));
+        if (!this.exchange.client.isGone && !reply.sent)
+          this.#outside.runInAsyncScope(() => reply.send(toError(error)));
       },
     );
     this.#again();
