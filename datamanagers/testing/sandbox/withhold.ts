@@ -11,8 +11,7 @@ export interface Withheld {
   readonly xid: string;
   /**
    * What it is: the fields of a mail as nodemailer takes them, `{ command, args }` of Redis, `{ operation, path, … }` of a file,
-   * `{ function, payload }` of a function of `outboxed`, or what
-   * another data manager calls its planned work.
+   * `{ function, payload }` of a function of `outboxed`, or what another data manager calls its planned work.
    */
   readonly work: unknown;
 }
