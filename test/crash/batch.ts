@@ -89,9 +89,11 @@ export class Batch {
     }
   }
 
-  /** Another process runs some passes of recovery. */
-  async passes(one: Case, count: number): Promise<void> {
-    const recoverer = open(one.setting(false, RECOVERER), { onError: () => undefined });
+  /** Another process runs some passes of recovery; through the proxies, where it is to reach no more than the coordinator does. */
+  async passes(one: Case, count: number, { throughProxies = false } = {}): Promise<void> {
+    const recoverer = open(one.setting(throughProxies, { ...RECOVERER, resolveTimeoutMs: 500 }), {
+      onError: () => undefined,
+    });
     for (let pass = 0; pass < count; pass++) await recoverer.coordinator.recover();
     await recoverer.close();
   }

@@ -47,6 +47,8 @@ type Where = 'a' | 'b' | 'store';
 export interface Delayed {
   /** Resolves when the server has answered, or has hung up. */
   arrive(): Promise<void>;
+  /** The sender hears that the link is gone, and the server doesn't. */
+  hangUp(): void;
   /** The server hears that the sender is gone. */
   close(): void;
 }
@@ -175,7 +177,7 @@ export class Case {
           for (const each of sent) link.server.write(each);
           return answered;
         };
-        delayed = { arrive, close: () => link.cut() };
+        delayed = { arrive, hangUp: () => void link.client.resetAndDestroy(), close: () => link.cut() };
         return false;
       },
       keep,

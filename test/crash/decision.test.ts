@@ -169,6 +169,25 @@ matrix('crashes while it is decided', [
     },
   },
   {
+    row: 'decision sent, reply lost, alive',
+    what: 'the link is cut, and it arrives behind the tombstone, which refuses it',
+    outcome: 'aborted',
+    told: 'aborted',
+    async run(batch) {
+      const onTheWay = new Map<Case, Delayed>();
+      const sent = batch.each(async (one) => onTheWay.set(one, await one.delay('store', 'decide')));
+      batch.start({ preparedWaitSeconds: 600 });
+      await sent;
+      for (const delayed of onTheWay.values()) delayed.hangUp();
+      await batch.each((one) => one.told(batch.child));
+      await batch.each(async (one) => {
+        await onTheWay.get(one)!.arrive();
+        assert.equal(await one.decisions(), []);
+      });
+      await batch.each((one) => one.untilClean());
+    },
+  },
+  {
     row: 'decision store unreachable',
     what: 'the store has the decision: held, and committed by this process when it is back',
     outcome: 'committed',
