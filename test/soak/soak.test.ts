@@ -177,7 +177,8 @@ soaks('with the fence the same pause breaks nothing: the paused process may not 
 soaks('ten seconds of kills, pauses, crashes and faulty links leave nothing half done', async () => {
   await world.reset();
   const options: SoakOptions = {
-    seed: '140',
+    // Each kind of mishap is the first that happens to something here, so that all of them happen on a slow machine too.
+    seed: '1167',
     recovery: 'fence',
     rounds: [10_000],
     tellers: TELLERS,
