@@ -1,13 +1,13 @@
 // Ways to change two databases in one transaction.
 import mysql from 'mysql2/promise';
 import pg from 'pg';
-import { type RegisterOptions, TransactionCoordinator, register } from '../../coordinator/index.ts';
+import { TransactionCoordinator, register } from '../../coordinator/index.ts';
 import { MysqlSession } from '../../datamanagers/mysql/index.ts';
-import { PgSession } from '../../datamanagers/pg/index.ts';
+import { PgDecisionLog, PgSession } from '../../datamanagers/pg/index.ts';
 import { UPDATE as MARIADB_UPDATE } from '../mariadb/workload.ts';
 import { UPDATE as POSTGRES_UPDATE } from '../postgres/workload.ts';
 import { type Way, simple } from '../throughput/slice.ts';
-import { type Branch, databaseOf } from './databases.ts';
+import { type Branch, DecisionsByHand, databaseOf } from './databases.ts';
 import { CONNECTIONS, type Workload, isMariadb } from './workload.ts';
 
 type Make = (a: string, b: string) => Way<Workload>;
@@ -15,31 +15,39 @@ type Make = (a: string, b: string) => Way<Workload>;
 /** How two transactions are ended, and which of them are prepared for that. */
 type Ending = {
   readonly prepares: readonly [a: boolean, b: boolean];
-  readonly end: (a: Branch, b: Branch) => Promise<unknown>;
+  readonly end: (a: Branch, b: Branch, gid: string, decisions: DecisionsByHand) => Promise<unknown>;
 };
 
 let transactions = 0;
 
-async function onBoth(a: Branch, b: Branch, id: number, { prepares, end }: Ending): Promise<void> {
+async function onBoth(
+  a: Branch,
+  b: Branch,
+  id: number,
+  { prepares, end }: Ending,
+  decisions: DecisionsByHand,
+): Promise<void> {
   const gid = `by-hand:${process.pid}:${++transactions}`;
   await a.begin(prepares[0] ? gid : undefined);
   await a.update(id);
   await b.begin(prepares[1] ? gid : undefined);
   await b.update(id);
-  await end(a, b);
+  await end(a, b, gid, decisions);
 }
 
 function byHand(ending: Ending): Make {
   return (urlA, urlB) => {
     const openA = databaseOf(urlA);
     const openB = databaseOf(urlB);
+    const decisions = new DecisionsByHand(urlA);
     return {
       update: simple(async (id) => {
+        await decisions.ready();
         const a = await openA();
         const b = await openB();
         let failed = true;
         try {
-          await onBoth(a, b, id, ending);
+          await onBoth(a, b, id, ending, decisions);
           failed = false;
         } finally {
           a.release(failed);
@@ -87,30 +95,59 @@ const lastResource: Ending = {
   },
 };
 
+/** The commit of the first one is the decision, which is written down with it. */
+const lastResourceDecided: Ending = {
+  prepares: [false, true],
+  end: async (a, b, gid, decisions) => {
+    await b.prepare();
+    await a.commitDecided(gid);
+    await b.commitPrepared();
+    decisions.followed(gid);
+  },
+};
+
+/** The decision is written down apart, when both have prepared. */
+const fullDecided: Ending = {
+  prepares: [true, true],
+  end: async (a, b, gid, decisions) => {
+    await Promise.all([a.prepare(), b.prepare()]);
+    await decisions.decide(gid);
+    await Promise.all([a.commitPrepared(), b.commitPrepared()]);
+    decisions.followed(gid);
+  },
+};
+
 type Update = (id: number) => Promise<unknown>;
 
 /** A session of a database, and what is done with it. */
-function updateOf(url: string, name: string, options: RegisterOptions): Update {
+function open(
+  url: string,
+  name: string,
+  coordinator: TransactionCoordinator,
+): { session: PgSession | MysqlSession; update: Update } {
   if (isMariadb(url)) {
     const pool = mysql.createPool({ uri: url, connectionLimit: CONNECTIONS });
-    const session = register(new MysqlSession(pool, { name }), options);
-    return (id) => session.query(MARIADB_UPDATE, [1, id]);
+    const session = register(new MysqlSession(pool, { name }), { coordinator });
+    return { session, update: (id) => session.query(MARIADB_UPDATE, [1, id]) };
   }
   const pool = new pg.Pool({ connectionString: url, max: CONNECTIONS, idleTimeoutMillis: 0 });
-  const session = register(new PgSession(pool, { name }), options);
-  return (id) => session.query(POSTGRES_UPDATE, [id, 1]);
+  const session = register(new PgSession(pool, { name }), { coordinator });
+  return { session, update: (id) => session.query(POSTGRES_UPDATE, [id, 1]) };
 }
 
-function byRun(optionsOfA?: RegisterOptions): Make {
+/** `isApart`: decisions are kept by a session of their own, which changes nothing else. */
+function byRun(isApart: boolean): Make {
   return (urlA, urlB) => {
     const coordinator = new TransactionCoordinator();
-    const updateA = updateOf(urlA, 'a', { ...optionsOfA, coordinator });
-    const updateB = updateOf(urlB, 'b', { coordinator });
+    const a = open(urlA, 'a', coordinator);
+    const b = open(urlB, 'b', coordinator);
+    const store = isApart ? open(urlA, 'store', coordinator) : a;
+    coordinator.configure({ decisionLog: new PgDecisionLog(store.session as PgSession) });
     return {
       update: simple((id) =>
         coordinator.run(async () => {
-          await updateA(id);
-          await updateB(id);
+          await a.update(id);
+          await b.update(id);
         }),
       ),
     };
@@ -122,8 +159,10 @@ export const makers = {
   serial: byHand(serial),
   atOnce: byHand(atOnce),
   lastResource: byHand(lastResource),
-  byRun: byRun(),
-  byRunLastResource: byRun({ twoPhase: false }),
+  lastResourceDecided: byHand(lastResourceDecided),
+  fullDecided: byHand(fullDecided),
+  byRunLastResource: byRun(false),
+  byRunFull: byRun(true),
 } as const satisfies Record<string, Make>;
 
 export type ContenderName = keyof typeof makers;

@@ -6,10 +6,12 @@ import type { Workload } from './workload.ts';
 const entries: readonly Entry<ContenderName>[] = [
   { title: 'two-phase by hand, serial', name: 'serial' },
   { title: 'two-phase by hand, phases at once', name: 'atOnce' },
+  { title: 'two-phase by hand, with the decision written down', name: 'fullDecided' },
   { title: 'last resource by hand', name: 'lastResource' },
-  { title: 'run()', name: 'byRun' },
-  { title: 'run(), the first with twoPhase: false', name: 'byRunLastResource' },
-  { title: 'run(), the other build', name: 'byRun', other: true },
+  { title: 'last resource by hand, with the decision written down', name: 'lastResourceDecided' },
+  { title: 'run(), the decision log elsewhere', name: 'byRunFull' },
+  { title: 'run(), the decision log in the first', name: 'byRunLastResource' },
+  { title: 'run(), the same, the other build', name: 'byRunLastResource', other: true },
 ];
 
 /** `kinds` says which two. */
