@@ -310,13 +310,36 @@ export class SqlBranch implements DataManager {
       this.#ended = true;
       return 'read-only';
     }
-    if (!this.changed) return this.#releaseUnchanged();
+    if (!this.changed) return this.#releaseUnchanged(connection);
     return txn.way === 'one-phase' || this.lastResource ? this.#commitOnePhase(connection) : this.#prepare(connection);
   }
 
-  async #releaseUnchanged(): Promise<'read-only'> {
-    await this.#end();
+  async #releaseUnchanged(connection: SqlConnection): Promise<'read-only'> {
+    if (this.#mustCommitReads(connection)) await this.#commitReads(connection);
+    else await this.#end();
     return 'read-only';
+  }
+
+  /**
+   * Under serializable what was read counts once the transaction has committed: a rollback takes back what keeps others from making it wrong
+   * (the read-only anomaly of serializable snapshot isolation). Elsewhere nothing can be wrong with a rollback.
+   */
+  #mustCommitReads(connection: SqlConnection): boolean {
+    if (this.#txn.options.isolation !== 'serializable' || !connection.open || connection.failed) return false;
+    return this.#declared === 'readonly' || this.session.detectWrites;
+  }
+
+  async #commitReads(connection: SqlConnection): Promise<void> {
+    this.#ended = true;
+    try {
+      await connection.commit();
+    } catch (error) {
+      this.#told = true;
+      // Nothing was written, so there is nothing that could have been stored.
+      throw connection.broken === undefined ? error : connection.lost();
+    } finally {
+      this.#release();
+    }
   }
 
   async #commitOnePhase(connection: SqlConnection): Promise<void> {

@@ -203,3 +203,37 @@ test('a transient error that was swallowed is tried again by way of the commitâ€
   );
   assert.equal(await db.ids(), [1, 2, 12]);
 });
+
+for (const [title, declared] of [
+  ['declared read-only', { readOnly: true }],
+  ['that has only read', {}],
+] as const) {
+  test(`serializable: what a transaction ${title} has read counts, so that who would make it wrong is refused`, async () => {
+    await db.admin.query(
+      'drop table if exists control, receipts; create table control (batch int); create table receipts (batch int, amount int); insert into control values (1)',
+    );
+    const clerk = await db.admin.connect();
+    try {
+      await clerk.query('begin isolation level serializable');
+      const { rows } = await clerk.query<{ batch: number }>('select batch from control');
+      await db.admin.query('begin isolation level serializable; update control set batch = 2; commit');
+      const report = await transaction.run(
+        async () => {
+          await session.query('select batch from control');
+          return (await session.query('select count(*)::int as n from receipts where batch = 1')).rows[0].n;
+        },
+        { isolation: 'serializable', ...declared },
+      );
+      assert.is(report, 0);
+      // Into the batch that was closed, and reported to be empty.
+      const late = async (): Promise<void> => {
+        await clerk.query('insert into receipts values ($1, 10)', [rows[0]!.batch]);
+        await clerk.query('commit');
+      };
+      assert.is((await assert.rejects(late)).code, '40001');
+    } finally {
+      await clerk.query('rollback');
+      clerk.release();
+    }
+  });
+}
