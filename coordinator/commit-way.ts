@@ -104,13 +104,23 @@ function takeMessages(txn: Transaction, order: readonly DataManager[]): readonly
   if (!order.some((manager) => manager.changed === true && manager.recoverable !== undefined)) return [];
   if (!store.canDecide(txn)) return [];
   const taken: OutboxMessage[] = [];
+  const storing: DataManager[] = [];
   for (const manager of order) {
     const messages = manager.changed === false ? undefined : manager.outbox?.(txn);
     if (messages === undefined || messages.length === 0) continue;
     taken.push(...messages);
-    (txn.stored ??= new Set()).add(manager);
+    storing.push(manager);
   }
+  if (storing.length > 0) stored.set(txn, new Set(storing));
   return taken;
+}
+
+/** Those whose messages are stored with the decision: few transactions have any, so it takes no room in the others. */
+const stored = new WeakMap<Transaction, ReadonlySet<DataManager>>();
+
+/** Whether what a data manager would do is stored with the decision. */
+export function isStoredWith(txn: Transaction, manager: DataManager): boolean {
+  return stored.get(txn)?.has(manager) === true;
 }
 
 function withLast(order: readonly DataManager[], last: DataManager): readonly DataManager[] {

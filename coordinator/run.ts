@@ -99,6 +99,9 @@ export async function* attemptsOf(
   }
 }
 
+/** @internal Whose work must not be tried again, whatever the error: a body that was read can't be read twice. */
+export const unrepeatable: WeakSet<Transaction> = new WeakSet();
+
 type Ended<T> = { readonly done: true; readonly value: T } | { readonly done: false };
 
 /** One transaction: committed, or aborted to be tried again; throws what is final. Always ends it (departure from zope 23, 32). */
@@ -134,7 +137,7 @@ async function tryOnce<T>(
 
 /** Asked before the abort, while data managers are joined (zope 30). Who can't answer says no. */
 function mayRetry(txn: Transaction, manager: TransactionManager, thrown: unknown): boolean {
-  if (isFinished(txn.status) || !txn.repeatable) return false;
+  if (isFinished(txn.status) || unrepeatable.has(txn)) return false;
   try {
     return txn.isRetryableError(thrown);
   } catch (failure) {

@@ -1,6 +1,7 @@
 /** One transaction: what has joined it, what is known of it, and the doors to its phases. */
 import { abortTransaction } from './abort.ts';
 import { commitTransaction } from './commit.ts';
+import { isStoredWith } from './commit-way.ts';
 import { checkedSortKey } from './data-manager.ts';
 import type { Deadline } from './deadline.ts';
 import {
@@ -75,10 +76,7 @@ export class Transaction {
    * Undefined where it isn't in doubt, or there is no decision store.
    */
   resolved: Promise<ResolvedOutcome> | undefined = undefined;
-  /** @internal Those whose messages are stored with the decision. */ stored: Set<DataManager> | undefined = undefined;
   /** @internal How many savepoints are being made or rolled back. */ savepointsUnderWay = 0;
-  /** @internal False where its work must not be tried again, whatever the error: a body that was read can't be read twice. */
-  repeatable = true;
   /** @internal The innermost nested run that is open. */ innermost: NestedFrame | undefined = undefined;
   /** Under which key which data manager was joined by {@link getOrJoin}. */
   #keyed: { readonly key: unknown; readonly manager: DataManager }[] | undefined = undefined;
@@ -389,7 +387,7 @@ export class Transaction {
 
   /** Whether what a data manager would do was stored as messages, which are delivered after the commit; known from its vote on. */
   isStored(manager: DataManager): boolean {
-    return this.stored !== undefined && this.stored.has(manager);
+    return isStoredWith(this, manager);
   }
 
   // The rest is the machine's own; data managers and users see none of it.

@@ -14,6 +14,7 @@ import type { TransactionCoordinator } from '../coordinator/coordinator.ts';
 import { transaction } from '../coordinator/default.ts';
 import { ConfigurationError, TransactionStateError, list, suppressedBy, toError } from '../coordinator/errors.ts';
 import type { TransactionManager } from '../coordinator/manager.ts';
+import { unrepeatable } from '../coordinator/run.ts';
 import { isFinished } from '../coordinator/status.ts';
 import type { Transaction } from '../coordinator/transaction.ts';
 import type { RunOptions, TransactionOptions } from '../coordinator/types.ts';
@@ -168,7 +169,7 @@ export class RequestTransaction<Q, S> {
         await this.#decide(txn, answer);
       });
     } finally {
-      if (this.settings.attempts > 1) txn.repeatable = this.#facts.mayRepeat();
+      if (this.settings.attempts > 1 && !this.#facts.mayRepeat()) unrepeatable.add(txn);
     }
   }
 
