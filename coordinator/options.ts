@@ -40,6 +40,15 @@ export const aDelay: Rule = {
   accepts: (value) => typeof value === 'number' && value > 0 && value <= LONGEST_TIMER_MS,
 };
 
+/** Whose `run` is called, by its shape: another copy of the package may have made it. */
+export const aTransactionCoordinator: Rule = {
+  requires: 'a TransactionCoordinator',
+  accepts: (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    ['run', 'context', 'suspend'].every((method) => typeof (value as Record<string, unknown>)[method] === 'function'),
+};
+
 export const aDecisionLog: Rule = {
   requires: 'a decision log, such as new PgDecisionLog(session)',
   accepts: (value) =>

@@ -2,7 +2,7 @@
 import type { TransactionCoordinator } from './coordinator.ts';
 import { transaction } from './default.ts';
 import { ConfigurationError, describe } from './errors.ts';
-import { type Rules, checkOptions } from './options.ts';
+import { type Rules, aTransactionCoordinator, checkOptions } from './options.ts';
 import { checkAttempts, coordinatorRunRules } from './run.ts';
 import type { Awaitable, CoordinatorRunOptions } from './types.ts';
 
@@ -29,14 +29,10 @@ export interface TransactionalDecorator {
   ): void;
 }
 
-/** @internal */
-export const aRunner = {
-  requires: 'a TransactionCoordinator',
-  accepts: (value: unknown): boolean =>
-    typeof value === 'object' && value !== null && typeof (value as { suspend?: unknown }).suspend === 'function',
+const transactionalRules: Rules<TransactionalOptions> = {
+  ...coordinatorRunRules,
+  coordinator: aTransactionCoordinator,
 };
-
-const transactionalRules: Rules<TransactionalOptions> = { ...coordinatorRunRules, coordinator: aRunner };
 const { propagation: _not, ...isolatedRules } = transactionalRules;
 
 /** Options of {@link isolatedTask}. */
@@ -69,7 +65,7 @@ export function transactional<This, A extends unknown[], R>(
  * @throws ConfigurationError, when the class is defined, for unknown or impossible options and for what is no method.
  */
 export function Transactional(options: TransactionalOptions = {}): TransactionalDecorator {
-  check('@Transactional()', options);
+  checkTransactional('@Transactional()', options);
   const decorate = (
     first: unknown,
     second: ClassMethodDecoratorContext | string | symbol,
@@ -131,11 +127,12 @@ export function isolatedTask<This, A extends unknown[], R>(
  * @throws ConfigurationError when it is no function.
  */
 export function isolatedContext<R>(fn: () => R, options: { coordinator?: TransactionCoordinator | undefined } = {}): R {
-  checkOptions('isolatedContext()', options, { coordinator: aRunner });
+  checkOptions('isolatedContext()', options, { coordinator: aTransactionCoordinator });
   return (options.coordinator ?? transaction).context(fn);
 }
 
-function check(where: string, options: TransactionalOptions): void {
+/** @internal @throws ConfigurationError for unknown or impossible options, RangeError for a number of attempts. */
+export function checkTransactional(where: string, options: TransactionalOptions): void {
   checkOptions(where, options, transactionalRules);
   if (options.attempts !== undefined) checkAttempts(options.attempts);
 }
@@ -146,7 +143,7 @@ function wrap<This, A extends unknown[], R>(
   options: TransactionalOptions,
 ): Wrapped<This, A, R> {
   if (typeof fn !== 'function') throw new ConfigurationError(`${where} takes a function, not ${describe(fn)}`);
-  check(where, options);
+  checkTransactional(where, options);
   const { coordinator = transaction, ...own } = options;
   const note = own.note ?? (fn.name === '' ? undefined : fn.name);
   const run: CoordinatorRunOptions & { propagation?: 'required' } = {

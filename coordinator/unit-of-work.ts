@@ -2,14 +2,10 @@
 import type { TransactionCoordinator } from './coordinator.ts';
 import { transaction } from './default.ts';
 import { ConfigurationError, describe } from './errors.ts';
-import { type Rules, checkOptions } from './options.ts';
-import { checkAttempts, coordinatorRunRules } from './run.ts';
 import type { Savepoint } from './savepoint.ts';
 import type { Transaction } from './transaction.ts';
-import { type TransactionalOptions, aRunner } from './transactional.ts';
+import { type TransactionalOptions, checkTransactional } from './transactional.ts';
 import type { Awaitable, CoordinatorRunOptions, TransactionOptions } from './types.ts';
-
-const rules: Rules<TransactionalOptions> = { ...coordinatorRunRules, coordinator: aRunner };
 
 /**
  * A unit of work whose subclass has the repositories:
@@ -33,8 +29,7 @@ export class UnitOfWork {
    * @throws ConfigurationError for unknown or impossible options.
    */
   constructor(options: TransactionalOptions = {}) {
-    checkOptions('new UnitOfWork()', options, rules);
-    if (options.attempts !== undefined) checkAttempts(options.attempts);
+    checkTransactional('new UnitOfWork()', options);
     const { coordinator = transaction, ...own } = options;
     this.#coordinator = coordinator;
     this.#options = { attempts: 1, ...own };

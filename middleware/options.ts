@@ -7,6 +7,7 @@ import {
   aBoolean,
   aCount,
   aFunction,
+  aTransactionCoordinator,
   checkOptions,
   oneOf,
   transactionRules,
@@ -81,13 +82,8 @@ const functionOrFalse: Rule = {
   requires: 'a function or false',
   accepts: (value) => value === false || typeof value === 'function',
 };
-const aCoordinator: Rule = {
-  requires: 'a TransactionCoordinator',
-  accepts: (value) => typeof value === 'object' && value !== null && 'run' in value && 'context' in value,
-};
-
 const rules: Record<keyof RequestOptions<unknown, unknown>, Rule> = {
-  coordinator: aCoordinator,
+  coordinator: aTransactionCoordinator,
   manager: aFunction,
   activate: aFunction,
   isolation: transactionRules.isolation,
