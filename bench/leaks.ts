@@ -1,15 +1,11 @@
 // Looks for what is left over after many transactions: memory, listeners, connections, and what a server keeps.
 import { join } from 'node:path';
-import { startEmbeddedPostgres } from '../examples/support/postgres.ts';
 import { Contender } from './contender.ts';
 import type { LeakAnswer, LeakRequest } from './leaks/report.ts';
-import { createAccounts } from './postgres/accounts.ts';
+import type { Choice } from './options.ts';
+import { postgresWith, withServers } from './servers.ts';
+import type { Part } from './tables.ts';
 import { printTable } from './text.ts';
-
-export type LeakOptions = {
-  readonly folder: string;
-  readonly quick: boolean;
-};
 
 export type LeakResults = {
   readonly coordinator: LeakAnswer;
@@ -18,43 +14,69 @@ export type LeakResults = {
   readonly held: boolean;
 };
 
-const requests: Record<'full' | 'quick', LeakRequest> = {
-  full: { transactions: 100_000, warmUp: 20_000, blocks: 20, clients: 16 },
-  quick: { transactions: 10_000, warmUp: 10_000, blocks: 5, clients: 16 },
+type Requests = { readonly coordinator: LeakRequest; readonly postgres: LeakRequest };
+
+const full: Requests = {
+  coordinator: { transactions: 1_000_000, warmUp: 20_000, blocks: 20, clients: 16 },
+  postgres: { transactions: 100_000, warmUp: 20_000, blocks: 20, clients: 16 },
+};
+const short: LeakRequest = { transactions: 10_000, warmUp: 10_000, blocks: 5, clients: 16 };
+const quick: Requests = { coordinator: short, postgres: short };
+
+function requestsOf(choice: Choice): Requests {
+  return choice.quick ? quick : full;
+}
+
+/** Microseconds of a transaction, about. */
+const COORDINATOR_US = 60;
+const POSTGRES_US = 1_500;
+
+function secondsOf({ coordinator, postgres }: Requests): number {
+  const all = (request: LeakRequest): number => request.transactions + request.warmUp;
+  return (all(coordinator) * COORDINATOR_US + all(postgres) * POSTGRES_US) / 1e6;
+}
+
+export const leaksPart: Part<LeakResults> = {
+  name: 'leaks',
+  table: '',
+  seconds: (choice) => secondsOf(requestsOf(choice)),
+  measure: async (options) => {
+    const { folder, progress } = options;
+    const requests = requestsOf(options);
+    const look = async (name: keyof Requests, ...args: string[]): Promise<LeakAnswer> => {
+      progress.did(0, `leaks, ${name}`);
+      const process = await Contender.start(name, join(folder, 'bench', 'leaks', `${name}.js`), args);
+      try {
+        const answer = await process.ask<LeakAnswer>('look', requests[name]);
+        printOne(name, answer);
+        return answer;
+      } finally {
+        await process.stop();
+      }
+    };
+    const coordinator = await look('coordinator');
+    return withServers([postgresWith(2)], async ([server]) => {
+      const postgres = await look('postgres', ...server!.urls);
+      progress.did(secondsOf(requests), 'leaks');
+      const held = [coordinator, postgres].every(({ findings }) => findings.every((each) => each.held));
+      return { coordinator, postgres, held };
+    });
+  },
+  print: ({ coordinator, postgres }) => {
+    printOne('coordinator', coordinator);
+    printOne('postgres', postgres);
+  },
 };
 
-export async function lookForLeaks({ folder, quick }: LeakOptions): Promise<LeakResults> {
-  const request = requests[quick ? 'quick' : 'full'];
-  const look = async (name: string, ...args: string[]): Promise<LeakAnswer> => {
-    const process = await Contender.start(name, join(folder, 'bench', 'leaks', `${name}.js`), args);
-    try {
-      return await process.ask<LeakAnswer>('look', request);
-    } finally {
-      await process.stop();
-    }
-  };
-  const coordinator = await look('coordinator');
-  const server = await startEmbeddedPostgres({ databases: ['other'] });
-  try {
-    const urls = [server.url(), server.url('other')];
-    for (const url of urls) await createAccounts(url);
-    const postgres = await look('postgres', ...urls);
-    const held = [coordinator, postgres].every(({ findings }) => findings.every((each) => each.held));
-    return { coordinator, postgres, held };
-  } finally {
-    await server.stop();
-  }
-}
+const titles: Readonly<Record<keyof Requests, string>> = {
+  coordinator: 'the coordinator alone',
+  postgres: 'PostgreSQL',
+};
 
-export function printLeaks({ coordinator, postgres }: LeakResults): void {
-  print('the coordinator alone', coordinator);
-  print('PostgreSQL', postgres);
-}
-
-function print(title: string, answer: LeakAnswer): void {
+function printOne(name: keyof Requests, answer: LeakAnswer): void {
   const { transactions, warmUp, blocks, seconds, heaps, endings, findings } = answer;
   console.log(
-    `\nLeaks, ${title}: ${transactions} transactions in ${blocks} blocks behind ${warmUp} to warm up, ${seconds.toFixed(0)} s\n`,
+    `\nLeaks, ${titles[name]}: ${transactions} transactions in ${blocks} blocks behind ${warmUp} to warm up, ${seconds.toFixed(0)} s\n`,
   );
   printTable(
     ['kind', 'ended'],

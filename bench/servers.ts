@@ -1,52 +1,83 @@
-// Throw-away servers with what transactions work on, and what is measured on them.
+// Throw-away servers with what transactions work on.
 import type { EmbeddedServer } from '../examples/support/server-process.ts';
 import { startMariadb } from '../examples/support/mariadb.ts';
 import { startEmbeddedPostgres } from '../examples/support/postgres.ts';
 import { startRedis } from '../examples/support/redis.ts';
 import { createAccounts as createInMariadb } from './mariadb/accounts.ts';
-import { onMariadb } from './mariadb/table.ts';
+import { fsyncsOfMariadb } from './mariadb/fsyncs.ts';
 import { createAccounts as createInPostgres } from './postgres/accounts.ts';
-import { onPostgres } from './postgres/table.ts';
+import { fsyncsOfPostgres } from './postgres/fsyncs.ts';
 import { createAccounts as createInRedis } from './redis/accounts.ts';
-import { onRedis } from './redis/table.ts';
-import { type Comparison, type MeasureOptions, type ThroughputTable, measureThroughput } from './throughput/table.ts';
-import { onTwo } from './two/table.ts';
-
-/** What was measured, and on what. */
-export type ServerResults = {
-  /** The servers and their versions. */
-  readonly version: string;
-  readonly tables: readonly ThroughputTable[];
-};
 
 /** A server, and what was created there. */
-type Ready = { readonly server: EmbeddedServer; readonly url: string; readonly version: string };
+export type Ready = {
+  readonly server: EmbeddedServer;
+  /** The addresses of its databases. */
+  readonly urls: readonly string[];
+  readonly version: string;
+  /** How often it has flushed its log; none where it doesn't say, or has no log. */
+  readonly fsyncs: () => Promise<number | undefined>;
+};
+
+/** Starts a server; throws ServerUnavailable where it isn't installed. */
+export type Start = () => Promise<Ready>;
 
 /** Each contender keeps 16 connections open. */
 const CONNECTIONS = 600;
 
-async function readyPostgres(): Promise<Ready> {
-  const server = await startEmbeddedPostgres({ settings: { max_connections: CONNECTIONS } });
-  const url = server.url();
-  return filled(server, url, 'PostgreSQL', () => createInPostgres(url));
+/** A PostgreSQL with a table of accounts in each of so many databases. */
+export function postgresWith(databases: number): Start {
+  return async () => {
+    const others = Array.from({ length: databases - 1 }, (_, index) => `bench${index + 2}`);
+    const settings = { max_connections: CONNECTIONS };
+    const server = await startEmbeddedPostgres({ settings, databases: others });
+    const urls = [server.url(), ...others.map((name) => server.url(name))];
+    const create = async (): Promise<string> => {
+      const versions: string[] = [];
+      for (const url of urls) versions.push(await createInPostgres(url));
+      return versions[0]!;
+    };
+    return filled(server, urls, 'PostgreSQL', create, () => fsyncsOfPostgres(urls[0]!));
+  };
 }
 
-async function readyMariadb(): Promise<Ready> {
+export const readyPostgres: Start = postgresWith(1);
+
+export const readyMariadb: Start = async () => {
   // Of the small log that tests have, checkpoints would be a large part of what is measured.
   const flags = [`--max-connections=${CONNECTIONS}`, '--innodb-log-file-size=256M'];
   const server = await startMariadb({ product: 'mariadb', databases: ['bench'], flags });
   const url = server.url('bench');
-  return filled(server, url, 'MariaDB', () => createInMariadb(url));
-}
+  return filled(
+    server,
+    [url],
+    'MariaDB',
+    () => createInMariadb(url),
+    () => fsyncsOfMariadb(url),
+  );
+};
 
-async function readyRedis(): Promise<Ready> {
+export const readyRedis: Start = async () => {
   const server = await startRedis();
-  return filled(server, server.url, 'Redis', () => createInRedis(server.url));
-}
+  const { url } = server;
+  return filled(
+    server,
+    [url],
+    'Redis',
+    () => createInRedis(url),
+    () => Promise.resolve(undefined),
+  );
+};
 
-async function filled(server: EmbeddedServer, url: string, name: string, fill: () => Promise<string>): Promise<Ready> {
+async function filled(
+  server: EmbeddedServer,
+  urls: readonly string[],
+  name: string,
+  fill: () => Promise<string>,
+  fsyncs: Ready['fsyncs'],
+): Promise<Ready> {
   try {
-    return { server, url, version: `${name} ${await fill()}` };
+    return { server, urls, version: `${name} ${await fill()}`, fsyncs };
   } catch (error) {
     await server.stop();
     throw error;
@@ -54,9 +85,9 @@ async function filled(server: EmbeddedServer, url: string, name: string, fill: (
 }
 
 /** Starts servers, and stops them when `work` is done. */
-async function withServers<T>(
-  starts: readonly (() => Promise<Ready>)[],
-  work: (all: Ready[]) => Promise<T>,
+export async function withServers<T>(
+  starts: readonly Start[],
+  work: (all: readonly Ready[]) => Promise<T>,
 ): Promise<T> {
   const all: Ready[] = [];
   try {
@@ -67,24 +98,12 @@ async function withServers<T>(
   }
 }
 
-/** Measures on servers, whose addresses the contenders are told in this order. */
-function on(
-  starts: readonly (() => Promise<Ready>)[],
-  comparison: Comparison,
-): (options: MeasureOptions) => Promise<ServerResults> {
-  return (options) =>
-    withServers(starts, async (all) => ({
-      version: all.map(({ version }) => version).join(', '),
-      tables: await measureThroughput(
-        comparison,
-        all.map(({ url }) => url),
-        options,
-      ),
-    }));
+/** The fsyncs of all servers that say; none where none does. */
+export async function fsyncsOf(all: readonly Ready[]): Promise<number | undefined> {
+  let sum: number | undefined;
+  for (const { fsyncs } of all) {
+    const counted = await fsyncs();
+    if (counted !== undefined) sum = (sum ?? 0) + counted;
+  }
+  return sum;
 }
-
-export const measurePostgres = on([readyPostgres], onPostgres);
-export const measureMariadb = on([readyMariadb], onMariadb);
-export const measureRedis = on([readyRedis], onRedis);
-export const measurePostgresAndMariadb = on([readyPostgres, readyMariadb], onTwo('PostgreSQL and MariaDB'));
-export const measureTwoPostgres = on([readyPostgres, readyPostgres], onTwo('PostgreSQL A and B'));

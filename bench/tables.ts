@@ -1,75 +1,77 @@
 // What there is to be measured: each table, or part of one, by a name.
-import { printCoordinator } from './coordinator/print.ts';
-import { measureCoordinator } from './coordinator/table.ts';
-import {
-  type ServerResults,
-  measureMariadb,
-  measurePostgres,
-  measurePostgresAndMariadb,
-  measureRedis,
-  measureTwoPostgres,
-} from './servers.ts';
-import { printThroughput } from './throughput/print.ts';
-import type { MeasureOptions } from './throughput/table.ts';
+import { coordinatorPart } from './coordinator/part.ts';
+import * as growth from './growth/cases.ts';
+import { growthPart } from './growth/part.ts';
+import { leaksPart } from './leaks.ts';
+import { loadPart } from './load/part.ts';
+import { onMariadb } from './mariadb/table.ts';
+import type { Choice, MeasureOptions } from './options.ts';
+import { onPostgres, readOnly } from './postgres/table.ts';
+import { onPostgresByPeers } from './postgres-peers/table.ts';
+import { onPostgresAndRedis } from './postgres-redis/table.ts';
+import { onRedis } from './redis/table.ts';
+import { readyMariadb, readyPostgres, readyRedis } from './servers.ts';
+import { throughputPart } from './throughput/part.ts';
+import { onTwo } from './two/table.ts';
 
 /** A table, or a part of one. */
-export type Part = {
+export type Part<Result> = {
   readonly name: string;
   /** The number of its table. */
   readonly table: string;
-  /** @throws ServerUnavailable where a server isn't installed that it takes. */
-  readonly measure: (options: MeasureOptions) => Promise<Measured>;
+  /** How long it takes, about. */
+  readonly seconds: (choice: Choice) => number;
+  /** Whether its servers can be farther away. */
+  readonly canBeDelayed?: true;
+  /**
+   * Measures, and prints each table when it is done.
+   *
+   * @param save is given what is known until now, again and again.
+   * @throws ServerUnavailable where a server isn't installed that it takes.
+   */
+  readonly measure: (options: MeasureOptions, save: (result: Result) => void) => Promise<Result>;
+  readonly print: (result: Result) => void;
 };
 
-export type Measured = {
-  /** What is put out as JSON. */
-  readonly result: unknown;
-  readonly print: () => void;
-};
+export const parts = [
+  coordinatorPart,
+  throughputPart('postgres', [readyPostgres], onPostgres),
+  throughputPart('postgres-peers', [readyPostgres], onPostgresByPeers),
+  throughputPart('mariadb', [readyMariadb], onMariadb),
+  throughputPart('redis', [readyRedis], onRedis),
+  throughputPart('read-only', [readyPostgres], readOnly),
+  throughputPart('postgres+mariadb', [readyPostgres, readyMariadb], onTwo('PostgreSQL and MariaDB')),
+  throughputPart('postgres+redis', [readyPostgres, readyRedis], onPostgresAndRedis),
+  throughputPart('postgres+postgres', [readyPostgres, readyPostgres], onTwo('PostgreSQL A and B')),
+  growthPart('growth-databases', growth.databases),
+  growthPart('growth-statements', growth.statements),
+  growthPart('growth-savepoints', growth.savepoints),
+  throughputPart('growth-clients', [readyPostgres], growth.clients),
+  growthPart('growth-open', growth.open),
+  growthPart('growth-contexts', growth.contexts),
+  growthPart('growth-heap', growth.heap),
+] as const;
 
-export const parts: readonly Part[] = [
-  {
-    name: 'coordinator',
-    table: '1',
-    measure: async (options) => {
-      const result = await measureCoordinator(options);
-      return { result, print: () => printCoordinator(result) };
-    },
-  },
-  onServers('postgres', '2', measurePostgres),
-  onServers('mariadb', '2', measureMariadb),
-  onServers('redis', '2', measureRedis),
-  onServers('postgres+mariadb', '4', measurePostgresAndMariadb),
-  onServers('postgres+postgres', '4', measureTwoPostgres),
-];
+/** What is measured only where it is asked for; both fail where something is left over. */
+export const extras = { leaks: leaksPart, load: loadPart } as const;
 
-function onServers(name: string, table: string, measure: (options: MeasureOptions) => Promise<ServerResults>): Part {
-  return {
-    name,
-    table,
-    measure: async (options) => {
-      const result = await measure(options);
-      return {
-        result,
-        print: () => {
-          console.log(`\n${result.version}`);
-          printThroughput(result.tables);
-        },
-      };
-    },
-  };
+/** The part of this name. */
+export function partNamed(name: string): Part<unknown> | undefined {
+  const all = [...parts, ...Object.values(extras)] as readonly Part<unknown>[];
+  return all.find((part) => part.name === name);
 }
 
 /** The parts with one of the names, or of one of the tables; all of them where neither is given. */
-export function chosen(tables: readonly string[], names: readonly string[]): readonly Part[] {
-  refuseUnknown('tables', tables, [...new Set(parts.map(({ table }) => table))]);
+export function chosen(tables: readonly string[], names: readonly string[]): readonly Part<unknown>[] {
+  const all = parts as readonly Part<unknown>[];
+  refuseUnknown('tables', tables, [...new Set(all.map(({ table }) => table))]);
   refuseUnknown(
     'parts',
     names,
-    parts.map(({ name }) => name),
+    all.map(({ name }) => name),
   );
-  if (tables.length === 0 && names.length === 0) return parts;
-  return parts.filter(({ table, name }) => tables.includes(table) || names.includes(name));
+  if (tables.length === 0 && names.length === 0) return all;
+  return all.filter(({ table, name }) => tables.includes(table) || names.includes(name));
 }
 
 function refuseUnknown(kind: string, asked: readonly string[], known: readonly string[]): void {

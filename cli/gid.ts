@@ -26,6 +26,17 @@ export function parseGid(text: string): GidParts {
   return { gid, app, store, incarnation };
 }
 
+/** The most that an id may have (XA). */
+const LONGEST_GID = 64;
+
+/**
+ * Whether an id is of the form that those of an application and its store have. What others have prepared at the same server may begin
+ * alike, and hold anything behind that.
+ */
+export function isGidOf(prefix: string, gid: string): boolean {
+  return gid.startsWith(prefix) && gid.length <= LONGEST_GID && GID.test(gid);
+}
+
 /** A message of the outbox, or all of a transaction. */
 export interface MessageId extends GidParts {
   /** Its number among those of its transaction; undefined for all of them. */

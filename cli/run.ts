@@ -8,6 +8,7 @@ import { type Deployment, type Given, openDeployment } from './configuration.ts'
 import { CommandError, FAULT, WELL, usageError } from './exit.ts';
 import { type GidParts, parseGid, parseMessageId } from './gid.ts';
 import { generalHelp, helpOf } from './help.ts';
+import { printable } from './printable.ts';
 import { Secrets, hideCredentials } from './secrets.ts';
 import { openStore } from './survey.ts';
 import { names } from './table.ts';
@@ -45,13 +46,14 @@ interface CommandLine {
 export async function run(args: readonly string[], { folder, out, err }: Surroundings): Promise<number> {
   const secrets = new Secrets();
   const isJson = args.includes('--json');
-  const print = (text: string): void => out(hideCredentials(text));
+  // What is shown comes from servers, mail servers and other applications: none of it reaches the terminal as a control character.
+  const print = (text: string): void => out(hideCredentials(lines(text)));
   try {
     const line = parse(args);
     if (line.wants === 'version') print(`${version()}\n`);
     else if (line.wants === 'help') print(line.command === undefined ? generalHelp() : helpOf(line.command));
     if (line.wants !== undefined) return WELL;
-    const say = (text = ''): void => (isJson ? undefined : print(`${text}\n`));
+    const say = (text = ''): void => (isJson ? undefined : print(`${printable(text)}\n`));
     const { exitCode, json } = await runCommand(line, folder, secrets, say);
     if (isJson) print(`${JSON.stringify(json, undefined, 2)}\n`);
     return exitCode;
@@ -59,17 +61,22 @@ export async function run(args: readonly string[], { folder, out, err }: Surroun
     const known = error instanceof CommandError ? error : fromPackage(error, secrets);
     if (known === undefined) {
       err(
-        `unanimous: a fault of this program: ${hideCredentials(String((error as Error | undefined)?.stack ?? error))}\n`,
+        `unanimous: a fault of this program: ${hideCredentials(lines(String((error as Error | undefined)?.stack ?? error)))}\n`,
       );
       if (isJson)
         print(`${JSON.stringify({ error: { kind: 'fault', message: secrets.reason(error) } }, undefined, 2)}\n`);
       return FAULT;
     }
     const { advice, exitCode, kind, message } = known;
-    err(hideCredentials([`unanimous: ${message}`, ...advice].join('\n    ') + '\n'));
+    err(hideCredentials([`unanimous: ${message}`, ...advice].map(printable).join('\n    ') + '\n'));
     if (isJson) print(`${JSON.stringify({ error: { kind, message, advice } }, undefined, 2)}\n`);
     return exitCode;
   }
+}
+
+/** Several lines, each of which can be printed. */
+function lines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }
 
 /** What the package itself refuses, such as the name of a session, is wrong in the configuration. */

@@ -2,8 +2,8 @@
 
 const HIDDEN = '***';
 /** `scheme://user:password@`, wherever it came from, up to the last `@`, as a password may hold one. */
-const CREDENTIALS = /([a-z][a-z0-9+.-]*:\/\/[^\s:/@"']*):[^\s"']*@/gi;
-const SECRET_PARAMETER = /([?&][^=&\s]*(?:password|passwd|pwd|secret|token)[^=&\s]*=)[^&\s"']*/gi;
+const CREDENTIALS = /(\b[a-z][a-z0-9+.-]{0,40}:\/\/[^\s:/@"']*):[^\s"']*@/gi;
+const SECRET_PARAMETER = /([?&][^=&\s]{0,100}(?:password|passwd|pwd|secret|token)[^=&\s]{0,100}=)[^&\s"']*/gi;
 
 export class Secrets {
   readonly #texts = new Set<string>();
@@ -18,18 +18,13 @@ export class Secrets {
     }
   }
 
-  /** What an error says, without them. */
+  /** What an error says, without them, in one line. */
   reason(error: unknown): string {
     let text = hideCredentials(messageOf(error));
     // The longest first, as one may be a part of another.
     for (const secret of [...this.#texts].sort((a, b) => b.length - a.length)) text = text.replaceAll(secret, HIDDEN);
-    return text;
+    return text.replaceAll(/\s+/g, ' ').trim();
   }
-}
-
-/** A text without what looks like a password in an address. */
-export function hideCredentials(text: string): string {
-  return text.replace(CREDENTIALS, `$1:${HIDDEN}@`).replace(SECRET_PARAMETER, `$1${HIDDEN}`);
 }
 
 function decoded(text: string): string {
@@ -47,6 +42,11 @@ function messageOf(error: unknown): string {
   const inner = error instanceof AggregateError ? error.errors.map(messageOf) : [];
   if (inner.length > 0) return [...new Set(inner)].join('; ');
   return (error as { code?: string }).code ?? error.name;
+}
+
+/** A text without what looks like a password in an address. */
+export function hideCredentials(text: string): string {
+  return text.replace(CREDENTIALS, `$1:${HIDDEN}@`).replace(SECRET_PARAMETER, `$1${HIDDEN}`);
 }
 
 /** An address as it may be printed: without its password and parameters. */

@@ -6,7 +6,7 @@ import type { DecisionNode, DecisionRow, PreparedReport } from '../coordinator/i
 import type { Deployment, NamedResource } from './configuration.ts';
 import { CommandError } from './exit.ts';
 import type { Secrets } from './secrets.ts';
-import { parseGid } from './gid.ts';
+import { isGidOf, parseGid } from './gid.ts';
 
 /** So many decisions are looked at; those of what is prepared are looked at in any case. */
 const DECISIONS = 1_000;
@@ -98,12 +98,12 @@ export async function survey(deployment: Deployment, secrets: Secrets, gid?: str
   const branches = branchesOf(answers, prefix, new Set(deployment.resources.map(({ name }) => name)));
   const nodes = await ofStore(deployment, secrets, (log) => log.nodes());
   const { decisions, isCut } = await ofStore(deployment, secrets, (log) =>
-    readDecisions(log, [...branches.keys()], gid),
+    readDecisions(log, prefix, [...branches.keys()], gid),
   );
   const failed = new Set(answers.filter(({ failure }) => failure !== undefined).map(({ name }) => name));
   const gids = gid === undefined ? [...new Set([...branches.keys(), ...decisions.keys()])] : [gid];
   const transactions = gids
-    .filter((each) => each.startsWith(prefix))
+    .filter((each) => isGidOf(prefix, each))
     .map((each) => stateOf(each, branches.get(each) ?? [], nodes, decisions.get(each), failed, deployment.resources))
     .sort((a, b) => (b.ageMs ?? 0) - (a.ageMs ?? 0) || (a.gid < b.gid ? -1 : 1));
   return {
@@ -142,7 +142,7 @@ function branchesOf(
 ): Map<string, BranchState[]> {
   const found = new Map<string, BranchState[]>();
   for (const { xid, ageMs } of answers.flatMap(({ report }) => report.branches)) {
-    if (!xid.gid.startsWith(prefix)) continue;
+    if (!isGidOf(prefix, xid.gid)) continue;
     const branches = found.get(xid.gid) ?? [];
     found.set(xid.gid, branches);
     if (branches.some(({ resource }) => resource === xid.branch)) continue;
@@ -154,6 +154,7 @@ function branchesOf(
 
 async function readDecisions(
   log: Deployment['log'],
+  prefix: string,
   prepared: readonly string[],
   gid: string | undefined,
 ): Promise<{ decisions: Map<string, DecisionRow>; isCut: boolean }> {
@@ -161,7 +162,7 @@ async function readDecisions(
     const rows = await log.decisionsOf([gid]);
     return { decisions: new Map(rows.map((row) => [row.gid, row])), isCut: false };
   }
-  const oldest = await log.decisions(DECISIONS);
+  const oldest = await log.decisions(DECISIONS, prefix);
   const own = prepared.length === 0 ? [] : await log.decisionsOf(prepared);
   return { decisions: new Map([...oldest, ...own].map((row) => [row.gid, row])), isCut: oldest.length === DECISIONS };
 }
@@ -192,9 +193,9 @@ function stateOf(
 }
 
 function resourceState({ name, address, failure, report }: Answer, prefix: string): ResourceState {
-  const ours = report.branches.filter(({ xid }) => xid.branch === name && xid.gid.startsWith(prefix));
+  const ours = report.branches.filter(({ xid }) => xid.branch === name && isGidOf(prefix, xid.gid));
   const ages = ours.flatMap(({ ageMs }) => ageMs ?? []);
-  const foreign = report.branches.filter(({ xid }) => !xid.gid.startsWith(prefix)).map(({ xid }) => xid.gid);
+  const foreign = report.branches.filter(({ xid }) => !isGidOf(prefix, xid.gid)).map(({ xid }) => xid.gid);
   return {
     name,
     address,

@@ -1,6 +1,12 @@
 /** Which way a commit goes, and in which order its data managers are asked. */
 import type { Decisions, ToDecide } from './decisions.ts';
-import { ConfigurationError, TooManyLastResourcesError, list } from './errors.ts';
+import {
+  ConfigurationError,
+  DecisionFailedError,
+  TooManyLastResourcesError,
+  type TransactionError,
+  list,
+} from './errors.ts';
 import type { Transaction } from './transaction.ts';
 import type { DataManager, OutboxMessage } from './types.ts';
 
@@ -65,7 +71,8 @@ function countChanges(order: readonly DataManager[]): Changes {
  * Finds out which way this commit goes, from what has changes, and puts the one that commits by its vote last.
  *
  * @throws TooManyLastResourcesError before anyone votes, where two can only commit in one phase.
- * @throws ConfigurationError before anyone votes, where several durable resources have changes and the decision can't be written down.
+ * @throws ConfigurationError before anyone votes, where several durable resources have changes and there is no place to write the decision
+ * down, DecisionFailedError where that can't be reached.
  */
 export function chooseWay(txn: Transaction, order: readonly DataManager[]): Way {
   const messages = takeMessages(txn, order);
@@ -169,9 +176,12 @@ function refusalOf(
   store: Decisions | undefined,
   changed: readonly DataManager[],
   onePhase: readonly DataManager[],
-): ConfigurationError | undefined {
-  const refuse = (what: string): ConfigurationError =>
-    new ConfigurationError(
+): TransactionError | undefined {
+  const refuse = (
+    what: string,
+    Refusal: new (message: string, details: object) => TransactionError = ConfigurationError,
+  ): TransactionError =>
+    new Refusal(
       `${what}; this transaction has changed ${names(txn, changed)}, so nothing is committed, because a crash between their commits would leave half of it` +
         ' (allowUnsafeCommit: true of the coordinator takes that risk)',
       { xid: txn.id, phase: 'tpcVote' },
@@ -187,7 +197,10 @@ function refusalOf(
     );
   }
   if (!store.canDecide(txn)) {
-    return refuse('a commit over several resources needs the decision store, which could not be reached when it began');
+    return refuse(
+      'a commit over several resources needs the decision store, which could not be reached when it began',
+      DecisionFailedError,
+    );
   }
   return undefined;
 }

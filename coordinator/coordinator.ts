@@ -13,7 +13,7 @@ import {
 import { Decisions } from './decisions.ts';
 import { environment } from './environment.ts';
 import { type ManagerOptions, checkRun, managerRules, noTransaction, type TransactionManager } from './manager.ts';
-import { aDecisionLog, aDelay, aString, checkOptions, recoveryRule } from './options.ts';
+import { aDecisionLog, aDelay, aString, bare, checkOptions, recoveryRule } from './options.ts';
 import { type CoordinatorInspection, inspectTransaction } from './inspect.ts';
 import { Recovery, type RecoveryReport } from './recovery.ts';
 import { RecoveryLoop } from './recovery-loop.ts';
@@ -112,7 +112,7 @@ type MaybeWithout = 'supports' | 'not-supported' | 'never';
  */
 export class TransactionCoordinator {
   readonly #storage: ScopeStorage = new AsyncLocalStorage<Scope | undefined>();
-  #options: CoordinatorOptions = {};
+  #options: CoordinatorOptions = bare({});
   #ids: XidSource | undefined = undefined;
   readonly #owner: ContextOwner;
   readonly #open = new Set<Transaction>();
@@ -153,7 +153,7 @@ export class TransactionCoordinator {
     this.configure(options);
   }
 
-  #managerOptions: ManagerOptions = {};
+  #managerOptions: ManagerOptions = bare({});
 
   /**
    * Sets options; those not named stay. They hold for contexts opened from now on.
@@ -168,7 +168,7 @@ export class TransactionCoordinator {
       );
     }
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.#options = { ...this.#options, ...Object.fromEntries(given) };
+    this.#options = bare({ ...this.#options, ...Object.fromEntries(given) });
     const {
       app: _app,
       decisionLog,
@@ -178,7 +178,7 @@ export class TransactionCoordinator {
       watch,
       ...manager
     } = this.#options;
-    this.#managerOptions = manager;
+    this.#managerOptions = bare(manager);
     if (decisionLog !== undefined && this.#decisions === undefined) this.#decideIn(decisionLog);
     if (options.watch !== undefined) {
       this.#watch?.stop();
@@ -407,19 +407,22 @@ export class TransactionCoordinator {
   }
 
   /** A context for one transaction, inside of the one where it is called: the same synchronizers, another manager. */
-  async #inOwnContext<T, A extends unknown[]>(
+  #inOwnContext<T, A extends unknown[]>(
     body: (manager: ContextManager, ...args: A) => Promise<T>,
     ...args: A
   ): Promise<T> {
     const scope = this.#storage.getStore();
     const manager = new ContextManager(this.#owner, scope?.manager, scope?.current);
-    try {
-      return await this.#storage.run(new Scope(manager, undefined), body, manager, ...args);
-    } finally {
-      // What an after-hook has begun and left, for one.
-      if (manager.current !== undefined) await leave(manager);
-      else manager.close();
-    }
+    return this.#storage.run(new Scope(manager, undefined), body, manager, ...args).then(
+      (value) => {
+        const leaving = left(manager);
+        return leaving === undefined ? value : leaving.then(() => value);
+      },
+      async (error: unknown) => {
+        await left(manager);
+        throw error;
+      },
+    );
   }
 
   /**
@@ -593,6 +596,14 @@ async function leave(manager: ContextManager): Promise<void> {
     await left[Symbol.asyncDispose]().catch((failure: unknown) => manager.report(toError(failure)));
   }
   manager.close();
+}
+
+/** The same, without a promise where nothing was left open. */
+function left(manager: ContextManager): Promise<void> | undefined {
+  // What an after-hook has begun and left, for one.
+  if (manager.current !== undefined) return leave(manager);
+  manager.close();
+  return undefined;
 }
 
 function checkFunction(where: string, fn: unknown): void {

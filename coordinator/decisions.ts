@@ -290,6 +290,7 @@ export class Decisions {
     this.#closed = true;
     if (this.#lease !== undefined) environment.clearTimer(this.#lease);
     await this.#starting?.catch(() => undefined);
+    await this.deliveries?.tidy();
     await this.forgetFinished();
     const { incarnation } = this;
     this.#ids = undefined;
@@ -313,7 +314,7 @@ function followHand({ gid, messages = [] }: Decision, carrier: DataManager | und
 
 /** The incarnation in a transaction's id. */
 export function incarnationOf(gid: string): string {
-  return gid.split(':')[2] ?? '';
+  return gid.split(':')[2]!;
 }
 
 function pause(ms: number): Promise<void> {

@@ -21,6 +21,9 @@ const MESSAGES_A_CLAIM = 100;
 const PASS_MS = 5_000;
 /** What was delivered is deleted together, at the end and after this time in milliseconds. */
 const REMOVE_MS = 1_000;
+/** Where the target would know it again, it is deleted after this time in milliseconds, many at once; at once where there are so many. */
+const REMOVE_LATER_MS = 500;
+const REMOVE_AT_ONCE = 1_000;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 600_000;
 /** So much of an error is kept. */
@@ -38,11 +41,22 @@ export interface DeliveriesOptions {
   readonly report: (error: Error) => void;
 }
 
+/** What this process has left to recovery, of one target. */
+interface Kept {
+  /** The latest of them, by key, for as long as they may be waiting. */
+  readonly keys: Set<string>;
+  /** How many there have been. */
+  count: number;
+}
+
 export class Deliveries {
   readonly #options: DeliveriesOptions;
   readonly #targets = new Map<string, OutboxTarget>();
-  /** Names of targets in order of which something has failed: what is committed now comes behind that. */
-  readonly #blocked = new Set<string>();
+  /** Targets in order of which something has failed: what is committed now comes behind that. */
+  readonly #blocked = new Map<string, Kept>();
+  /** Delivered and still stored: should they be delivered again, their target does nothing. */
+  #removable: StoredMessage[] = [];
+  #removing: Timer = undefined;
   #stopping = false;
 
   constructor(options: DeliveriesOptions) {
@@ -72,12 +86,36 @@ export class Deliveries {
     }));
     const late = stored.filter(({ target }) => this.#blocked.has(target));
     if (late.length > 0) await this.#postpone(gid, late);
-    await this.#deliverAll(stored.filter((message) => !late.includes(message)));
+    await this.#deliverAll(
+      stored.filter((message) => !late.includes(message)),
+      true,
+    );
+  }
+
+  /** Deletes what was delivered and is still stored. Never rejects. */
+  async tidy(): Promise<void> {
+    if (this.#removing !== undefined) environment.clearTimer(this.#removing);
+    this.#removing = undefined;
+    const messages = this.#removable;
+    this.#removable = [];
+    if (messages.length === 0) return;
+    // What stays is delivered again, which its target takes for done.
+    await this.#options.outbox.remove(messages).catch((error: unknown) => this.#options.report(toError(error)));
+  }
+
+  #removeLater(messages: readonly StoredMessage[]): void {
+    this.#removable.push(...messages);
+    if (this.#removable.length >= REMOVE_AT_ONCE) void this.tidy();
+    else this.#removing ??= outside(() => environment.setTimer(() => void this.tidy(), REMOVE_LATER_MS, false));
   }
 
   /** Leaves messages to recovery, which delivers them behind those that have failed. */
   async #postpone(gid: string, messages: readonly StoredMessage[]): Promise<void> {
     for (const name of new Set(messages.map(({ target }) => target))) {
+      this.#block(
+        name,
+        messages.filter(({ target }) => target === name),
+      );
       const reason = new TransactionError(
         `messages to '${name}' are delivered in order; one before those of transaction ${gid} has failed, so recovery delivers them behind it`,
         { xid: gid, resource: name },
@@ -85,6 +123,18 @@ export class Deliveries {
       this.#targets.get(name)?.postponed?.(gid, reason);
     }
     await this.#giveBack(messages);
+  }
+
+  /** From now on messages of a target come behind these. */
+  #block(name: string, messages: readonly StoredMessage[]): void {
+    let kept = this.#blocked.get(name);
+    if (kept === undefined) this.#blocked.set(name, (kept = { keys: new Set(), count: 0 }));
+    for (const message of messages) {
+      kept.count++;
+      kept.keys.add(keyOf(message));
+      // Behind so many others none is looked for, and those before them are through when they are.
+      if (kept.keys.size > MESSAGES_A_LOOK) kept.keys.delete(kept.keys.values().next().value!);
+    }
   }
 
   async #giveBack(messages: readonly StoredMessage[]): Promise<void> {
@@ -117,22 +167,26 @@ export class Deliveries {
 
   /** Where nothing that has failed, or was left to recovery, waits any more, what is committed next is delivered at once again. */
   async #unblock(): Promise<void> {
+    const before = new Map([...this.#blocked].map(([name, { count }]) => [name, count]));
     const waiting = await this.#options.outbox.list(MESSAGES_A_LOOK);
     if (waiting.length === MESSAGES_A_LOOK) return;
-    for (const name of this.#blocked) {
+    for (const [name, kept] of this.#blocked) {
+      // What was left meanwhile may not be in the list.
+      if (kept.count !== before.get(name)) continue;
       const isFree = waiting.every(
         (each) =>
           each.target !== name ||
           !each.gid.startsWith(this.#options.prefix()!) ||
           each.isDead ||
-          (each.attempts === 0 && each.dueInMs > 0),
+          // Somebody else delivers it right now; one's own looks the same, where it could not be given back.
+          (each.attempts === 0 && each.dueInMs > 0 && !kept.keys.has(keyOf(each))),
       );
       if (isFree) this.#blocked.delete(name);
     }
   }
 
   /** Those of one target one behind the other; different targets at once. */
-  async #deliverAll(messages: readonly StoredMessage[]): Promise<number> {
+  async #deliverAll(messages: readonly StoredMessage[], isNow = false): Promise<number> {
     const byTarget = new Map<OutboxTarget, StoredMessage[]>();
     for (const message of messages) {
       const target = this.#targets.get(message.target);
@@ -141,11 +195,11 @@ export class Deliveries {
       if (queue === undefined) byTarget.set(target, [message]);
       else queue.push(message);
     }
-    const counts = await Promise.all([...byTarget].map(([target, queue]) => this.#deliverTo(target, queue)));
+    const counts = await Promise.all([...byTarget].map(([target, queue]) => this.#deliverTo(target, queue, isNow)));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  async #deliverTo(target: OutboxTarget, queue: readonly StoredMessage[]): Promise<number> {
+  async #deliverTo(target: OutboxTarget, queue: readonly StoredMessage[], isNow: boolean): Promise<number> {
     const left = [...queue];
     let delivered: StoredMessage[] = [];
     const stopRenewing = this.#renew(() => [...delivered, ...left]);
@@ -168,14 +222,17 @@ export class Deliveries {
         if (environment.now() - removedMs >= REMOVE_MS) await remove();
         left.shift();
         if (!isDelivered && target.anyOrder !== true) {
-          this.#blocked.add(target.name);
+          this.#block(target.name, [message, ...left]);
           break;
         }
       }
-      await remove();
+      if (isNow && target.knowsAgain === true) this.#removeLater(delivered);
+      else await remove();
     } catch (error) {
       // It is delivered again when the claim has run out.
       this.#options.report(toError(error));
+      // Also where it could not be written down that something has failed.
+      if (left.length > 0 && target.anyOrder !== true) this.#block(target.name, left);
     } finally {
       stopRenewing();
     }
@@ -229,6 +286,10 @@ export class Deliveries {
       return false;
     }
   }
+}
+
+function keyOf({ gid, sequence }: StoredMessage): string {
+  return `${gid} ${sequence}`;
 }
 
 /** An error in a form that every store can hold. */

@@ -3,6 +3,7 @@
  * `code` never changes between releases.
  */
 import { inspect } from 'node:util';
+import { hideCredentials, printable } from './printable.ts';
 import type { ResourceWarningKind } from './types.ts';
 
 /** Where in the life of a transaction an error arose. */
@@ -338,16 +339,53 @@ export function suppressedBy(error: unknown): readonly unknown[] {
   return Array.isArray(suppressed) ? suppressed : [];
 }
 
-/** A value as a short text for a message: never multi-line, never longer than 80 characters. */
+/**
+ * A value as a short text for a message: in one line, of at most 80 characters, without what looks like a password in an address. Never
+ * throws, whatever the value does when it is looked at.
+ */
 export function describe(value: unknown): string {
-  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
-  const text =
-    typeof value === 'object' && value !== null && !Array.isArray(value) && typeof value.constructor === 'function'
-      ? value.constructor === Object
-        ? `an object with the keys ${list(Object.keys(value))}`
-        : `an instance of ${value.constructor.name}`
-      : inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 60 });
-  return text.length > 80 ? `${text.slice(0, 79)}…` : text;
+  let text: string;
+  try {
+    text = printable(inWords(value));
+  } catch {
+    text = `${value !== null && typeof value === 'object' ? 'an object' : 'a value'} that can't be looked at`;
+  }
+  return text.length > 80 ? `${text.slice(0, 79).replace(/[\uD800-\uDBFF]$/, '')}…` : text;
+}
+
+/** So much of a name or a text is looked at: 80 characters are shown. */
+const LONGEST_SHOWN = 200;
+const MOST_KEYS = 20;
+
+function inWords(value: unknown): string {
+  if (typeof value === 'function') {
+    const name = nameOf(value);
+    return name === '' ? 'a function' : `the function ${name}`;
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    const { constructor } = value;
+    if (constructor === Object) {
+      return `an object with the keys ${list(
+        Object.keys(value)
+          .slice(0, MOST_KEYS)
+          .map((key) => key.slice(0, LONGEST_SHOWN)),
+      )}`;
+    }
+    if (typeof constructor === 'function') return `an instance of ${nameOf(constructor)}`;
+  }
+  const shown = Array.isArray(value) ? value.slice(0, MOST_KEYS).map(withoutSecrets) : withoutSecrets(value);
+  return inspect(shown, { depth: 0, breakLength: Infinity, maxStringLength: 60, customInspect: false });
+}
+
+/** Anybody may have given a function another name, or none that is a text. */
+function nameOf(fn: object): string {
+  const { name } = fn as { name?: unknown };
+  return typeof name === 'string' ? name.slice(0, LONGEST_SHOWN) : '';
+}
+
+/** A whole text, not only what is shown: the end of a password may be behind that. */
+function withoutSecrets(value: unknown): unknown {
+  return typeof value === 'string' && value.includes('://') ? hideCredentials(value) : value;
 }
 
 /** Names as `a, b and c`; `none` for no names. */

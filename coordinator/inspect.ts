@@ -62,7 +62,8 @@ export function inspectTransaction(txn: Transaction, watch: Watch | undefined): 
   return {
     id: txn.id,
     status: txn.status,
-    ageMs: txn.startedMs === undefined ? 0 : environment.now() - txn.startedMs,
+    // A coordinator notes of each when it began.
+    ageMs: environment.now() - txn.startedMs!,
     ...(watch === undefined ? {} : { idleMs: watch.idleMsOf(txn) }),
     attempt: txn.attempt,
     note: txn.description,

@@ -19,10 +19,11 @@ import { events, watched } from './events.ts';
 import { ConfigurationError, type RecoveryWarning, toError } from './errors.ts';
 import { RecoveryWarnings, type RecoveryWarningsOptions, type Warner } from './recovery-warnings.ts';
 import type { DecidedOutcome, DecisionRow, RecoverableResource } from './types.ts';
-import type { Xid } from './xid.ts';
+import { type Xid, isGidOf } from './xid.ts';
 
-/** How many decisions one pass looks at. */
+/** How many decisions one pass looks at; up to so many where there is little to delete among the oldest. */
 const DECISIONS_A_PASS = 1_000;
+const MOST_DECISIONS_A_PASS = 16_000;
 /** How many branches of a resource are ended at once: one whose owner is paused takes its time. */
 const AT_ONCE = 8;
 const FIRST_BACKOFF_MS = 1_000;
@@ -46,7 +47,7 @@ export interface RecoveryReport {
   readonly failures: readonly { readonly resource: string; readonly error: Error }[];
 }
 
-/** A resource that could not be reached, and when it is asked again. */
+/** A resource that could not be reached, or a branch that could not be ended, and when that is tried again. */
 interface Backoff {
   readonly untilMs: number;
   readonly waitMs: number;
@@ -67,9 +68,13 @@ export class Recovery {
   readonly #decisions: Decisions;
   readonly #resources: () => Iterable<RecoverableResource>;
   readonly #backoffs = new Map<string, Backoff>();
+  /** Of branches, by resource and transaction: one that a stranger has prepared, and we may not end, keeps no others. */
+  readonly #branchBackoffs = new Map<string, Map<string, Backoff>>();
   /** Resources that could not list what is prepared the last time, and why. */
   readonly #unlisted = new Map<string, unknown>();
   #running: Promise<RecoveryReport> | undefined = undefined;
+  /** How many decisions the next pass looks at. */
+  #decisionsAPass = DECISIONS_A_PASS;
   /** Transactions of this process that are under way, or were while this pass looked. */
   #active: ReadonlySet<string> = new Set();
 
@@ -152,6 +157,7 @@ export class Recovery {
         this.#unlisted.delete(resource.name);
         const ours = list.value.filter((xid) => this.#isOurs(xid));
         prepared.set(resource, ours);
+        this.#forgetBranches(resource, ours);
         this.#warnings.saw(resource.name, ours);
       } else {
         this.#unlisted.set(resource.name, list.reason);
@@ -162,19 +168,30 @@ export class Recovery {
   }
 
   #isOurs({ gid }: Pick<Xid, 'gid'>): boolean {
-    return gid.startsWith(this.#decisions.prefix!);
+    return isGidOf(this.#decisions.prefix!, gid);
   }
 
   #isResting({ name }: RecoverableResource): boolean {
-    const backoff = this.#backoffs.get(name);
-    return backoff !== undefined && environment.now() < backoff.untilMs;
+    return isResting(this.#backoffs.get(name));
   }
 
   #failed({ name }: RecoverableResource, reason: unknown, pass: Pass): void {
     pass.failures.push({ resource: name, error: toError(reason) });
-    const before = this.#backoffs.get(name)?.waitMs ?? FIRST_BACKOFF_MS / 2;
-    const waitMs = Math.min(before * 2, LONGEST_BACKOFF_MS);
-    this.#backoffs.set(name, { waitMs, untilMs: environment.now() + waitMs * (1 - environment.random() / 2) });
+    this.#backoffs.set(name, longer(this.#backoffs.get(name)));
+  }
+
+  #failedToEnd({ name }: RecoverableResource, { gid }: Xid, reason: unknown, pass: Pass): void {
+    pass.failures.push({ resource: name, error: toError(reason) });
+    const branches = this.#branchBackoffs.get(name) ?? new Map<string, Backoff>();
+    this.#branchBackoffs.set(name, branches.set(gid, longer(branches.get(gid))));
+  }
+
+  /** What isn't there any more need not rest. */
+  #forgetBranches({ name }: RecoverableResource, listed: readonly Xid[]): void {
+    const branches = this.#branchBackoffs.get(name);
+    if (branches === undefined) return;
+    const there = new Set(listed.map(({ gid }) => gid));
+    for (const gid of branches.keys()) if (!there.has(gid)) branches.delete(gid);
   }
 
   async #endAll(prepared: ReadonlyMap<RecoverableResource, Xid[]>, pass: Pass): Promise<void> {
@@ -234,7 +251,7 @@ export class Recovery {
   }
 
   async #end(resource: RecoverableResource, xid: Xid, outcome: DecidedOutcome | undefined, pass: Pass): Promise<void> {
-    if (outcome === undefined) {
+    if (outcome === undefined || isResting(this.#branchBackoffs.get(resource.name)?.get(xid.gid))) {
       pass.left.push(xid);
       return;
     }
@@ -244,23 +261,32 @@ export class Recovery {
       (outcome === 'committed' ? pass.committed : pass.rolledBack).push(xid);
     } catch (error) {
       pass.left.push(xid);
-      this.#failed(resource, error, pass);
+      this.#failedToEnd(resource, xid, error, pass);
     }
   }
 
   /** Deletes the decisions of this application and of nobody who lives, where the list of every participant, taken behind them, has nothing of it. */
   async #deleteFollowed(pass: Pass): Promise<void> {
-    const { incarnation: own, log } = this.#decisions;
+    const { log } = this.#decisions;
     await log.forgetTombstones();
-    const rows = await log.decisions(DECISIONS_A_PASS);
-    if (rows.length === 0) return;
+    const limit = this.#decisionsAPass;
+    const rows = await log.decisions(limit, this.#decisions.prefix);
+    const deleted = rows.length === 0 ? 0 : await this.#deleteAmong(rows, pass);
+    // Those of other applications, and of resources that are gone, stay: what is behind them must come to its turn.
+    if (rows.length === limit && deleted < limit / 2) this.#decisionsAPass = Math.min(limit * 2, MOST_DECISIONS_A_PASS);
+    else if (rows.length < limit / 2) this.#decisionsAPass = Math.max(limit / 2, DECISIONS_A_PASS);
+  }
+
+  /** How many were deleted. */
+  async #deleteAmong(rows: readonly DecisionRow[], pass: Pass): Promise<number> {
+    const { incarnation: own, log } = this.#decisions;
     const living = new Set((await log.nodes()).map(({ incarnation }) => incarnation));
     // One in doubt is still asked about, and without its decision would be taken for aborted.
     const doubtful = new Set(this.#decisions.doubtful);
     const isDone = ({ gid, incarnation }: DecisionRow): boolean =>
       incarnation === own ? !this.#active.has(gid) && !doubtful.has(gid) : !living.has(incarnation);
     const candidates = rows.filter((row) => this.#isOurs(row) && row.outcome === 'committed' && isDone(row));
-    if (candidates.length === 0) return;
+    if (candidates.length === 0) return 0;
     const prepared = await this.#listAll(pass);
     const reached = new Set([...prepared.keys()].map(({ name }) => name));
     const listed = new Set([...prepared.values()].flat().map(({ gid }) => gid));
@@ -268,5 +294,16 @@ export class Recovery {
       ({ gid, participants }) => participants.every((name) => reached.has(name)) && !listed.has(gid),
     );
     if (followed.length > 0) await log.forget(followed.map(({ gid }) => gid));
+    return followed.length;
   }
+}
+
+function isResting(backoff: Backoff | undefined): boolean {
+  return backoff !== undefined && environment.now() < backoff.untilMs;
+}
+
+/** The time to rest after another failure. */
+function longer(before: Backoff | undefined): Backoff {
+  const waitMs = Math.min((before?.waitMs ?? FIRST_BACKOFF_MS / 2) * 2, LONGEST_BACKOFF_MS);
+  return { waitMs, untilMs: environment.now() + waitMs * (1 - environment.random() / 2) };
 }

@@ -64,6 +64,8 @@ export async function runNested<T>(
       return value;
     } catch (thrown) {
       if (savepoint.valid) {
+        // Asked while those are joined who know, as in zope 30: what joined in the nested run leaves with it.
+        if (thrown instanceof Error && wouldRetry(txn, thrown)) txn.rememberRetryable(thrown);
         await savepoint.rollback().catch((failure: unknown) => void suppress(toError(thrown), failure));
       }
       throw thrown;
@@ -73,6 +75,15 @@ export async function runNested<T>(
     frame.closed = true;
     txn.innermost = parent;
     wakeWaiting(frame);
+  }
+}
+
+/** Who can't answer says no. */
+function wouldRetry(txn: Transaction, error: Error): boolean {
+  try {
+    return txn.isRetryableError(error);
+  } catch {
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@ import { ConfigurationError, describe, suppress, toError } from './errors.ts';
 import { events } from './events.ts';
 import { environment } from './environment.ts';
 import type { TransactionManager } from './manager.ts';
-import { NO_OPTIONS, type Rule, type Rules, aDelay, checkOptions, oneOf, transactionRules } from './options.ts';
+import { NO_OPTIONS, type Rule, type Rules, aDelay, bare, checkOptions, oneOf, transactionRules } from './options.ts';
 import { isFinished } from './status.ts';
 import { isThenable } from './thenable.ts';
 import type { Transaction } from './transaction.ts';
@@ -20,7 +20,7 @@ import type {
 export type Attempt = <T>(fn: (txn: Transaction) => Awaitable<T>) => Promise<T | undefined>;
 
 /** @internal What `run()` without options has. */
-export const NO_RUN_OPTIONS: RunOptions = Object.freeze({});
+export const NO_RUN_OPTIONS: RunOptions = Object.freeze(bare({}));
 
 type Enter = <T>(body: (manager: TransactionManager) => Promise<T>) => Promise<T>;
 

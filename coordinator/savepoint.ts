@@ -7,6 +7,8 @@ import type { Transaction } from './transaction.ts';
 import type { Awaitable, DataManager, DataManagerSavepoint } from './types.ts';
 
 const NO_HOOKS: HookCounts = [0, 0, 0, 0];
+/** Up to so many parts are looked through; of more there is an index. */
+const FEW = 32;
 
 /** A state of the whole transaction to which it can return. */
 export class Savepoint {
@@ -14,6 +16,8 @@ export class Savepoint {
   readonly #hooks: HookCounts;
   /** What each data manager made, in the order of joining; those that joined later are marked by having made nothing. */
   #parts: { manager: DataManager; made: DataManagerSavepoint | undefined }[] | undefined = undefined;
+  /** Those that joined later, where there are many parts. */
+  #later: Set<DataManager> | undefined = undefined;
   #valid = true;
 
   /** @internal */
@@ -66,6 +70,7 @@ export class Savepoint {
   /** Aborts a data manager that joined later, and takes it out; once, however often the rollback is repeated (zope 126). */
   #leave(manager: DataManager): Awaitable<void> {
     this.#parts = this.#parts?.filter((part) => part.manager !== manager || part.made !== undefined);
+    this.#later?.delete(manager);
     if (!this.#txn.unjoin(manager)) return undefined;
     return manager.abort(this.#txn);
   }
@@ -75,12 +80,22 @@ export class Savepoint {
     this.#valid = false;
     // Whoever keeps it keeps no data managers.
     this.#parts = undefined;
+    this.#later = undefined;
   }
 
   /** @internal A data manager joined after this savepoint was made. */
   joinedLater(manager: DataManager): void {
-    const isKnown = this.#parts?.some((part) => part.manager === manager && part.made === undefined);
-    if (isKnown !== true) this.#add(manager, undefined);
+    if (this.#joinedLater(manager)) return;
+    this.#add(manager, undefined);
+    this.#later?.add(manager);
+  }
+
+  /** Whether it is known to have joined later: it has left since, by the rollback of another savepoint. */
+  #joinedLater(manager: DataManager): boolean {
+    const parts = this.#parts ?? [];
+    if (parts.length < FEW) return parts.some((part) => part.manager === manager && part.made === undefined);
+    this.#later ??= new Set(parts.filter(({ made }) => made === undefined).map((part) => part.manager));
+    return this.#later.has(manager);
   }
 
   /** @internal */

@@ -41,6 +41,9 @@ const NO_RESOURCES: readonly DataManager[] = Object.freeze([]);
 const NO_NAMES: readonly string[] = Object.freeze([]);
 const CAUSE_DEPTH = 8;
 
+/** Errors that may be tried again by the word of a data manager that has left since: few transactions have any, so they take no room in the others. */
+const retryables = new WeakMap<Transaction, WeakSet<object>>();
+
 /**
  * A unit of work over any number of data managers: all of them commit, or none. Made by `begin()` or `run()`, never by
  * `new`. Everything but {@link abort} throws {@link TransactionClosed} once it has ended (departure from zope 57, 60, 111, 127).
@@ -361,7 +364,12 @@ export class Transaction {
     this.#refuseFinished('ask');
     const candidates = causesOf(error);
     if (candidates.some((each) => mayHaveCommitted(each) || suppressedBy(each).some(mayHaveCommitted))) return false;
-    return candidates.some((candidate) => isTransient(candidate) || this.#anyoneWouldRetry(candidate));
+    return candidates.some(
+      (candidate) =>
+        isTransient(candidate) ||
+        retryables.get(this)?.has(candidate as object) === true ||
+        this.#anyoneWouldRetry(candidate),
+    );
   }
 
   #anyoneWouldRetry(candidate: unknown): boolean {
@@ -459,8 +467,16 @@ export class Transaction {
 
   /** @internal */
   invalidateSavepointsAfter(savepoint: Savepoint): void {
-    const savepoints = this.#savepoints ?? [];
+    // One that is valid is among them.
+    const savepoints = this.#savepoints!;
     for (const later of savepoints.splice(savepoints.indexOf(savepoint) + 1)) later.invalidate();
+  }
+
+  /** @internal Remembers that an error may be tried again, when those leave who know that. */
+  rememberRetryable(error: Error): void {
+    const errors = retryables.get(this);
+    if (errors === undefined) retryables.set(this, new WeakSet([error]));
+    else errors.add(error);
   }
 
   /** @internal The end begins: no savepoint can be returned to any more (zope 121). */

@@ -188,9 +188,9 @@ export class TwoPhaseCommit {
     return failures.map(({ manager }) => this.#txn.nameOf(manager));
   }
 
-  /** The errors of those that failed to finish. */
+  /** The errors of those that failed to finish, where there are any. */
   get failures(): readonly Error[] {
-    return this.#failures?.map(({ error }) => error) ?? [];
+    return this.#failures!.map(({ error }) => error);
   }
 
   /** Finishes the next one, or the next ones at once; false where all were told. What it throws is for {@link failedToFinish}. */

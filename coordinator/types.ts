@@ -226,6 +226,11 @@ export interface OutboxTarget {
    * is delivered or dead.
    */
   readonly anyOrder?: boolean | undefined;
+  /**
+   * Capability: true where a message that comes again is known, and nothing is done. Whoever commits then doesn't wait until what was delivered
+   * is deleted.
+   */
+  readonly knowsAgain?: boolean | undefined;
   /** Capability: as {@link RecoverableResource.warnings}. */
   warnings?(prefix: string): Promise<readonly ResourceWarning[]>;
   /** Capability: told that the messages of a transaction of this process are not delivered right after its commit, and why; recovery does it. */
@@ -392,8 +397,10 @@ export interface DecisionLog {
   nodes(): Promise<DecisionNode[]>;
   /** Takes the right to decide away, after the decisions on the way; false where they are not through in time. */
   fence(incarnation: string): Promise<boolean>;
-  /** All decisions, oldest first, at most `limit`. */
-  decisions(limit: number): Promise<DecisionRow[]>;
+  /**
+   * Decisions, oldest first, at most `limit`: of those whose ids begin with `prefix`, or, where the store doesn't tell them apart, of all.
+   */
+  decisions(limit: number, prefix?: string): Promise<DecisionRow[]>;
   /** The decisions about these transactions. */
   decisionsOf(gids: readonly string[]): Promise<DecisionRow[]>;
   /** Deletes decisions that nobody needs any more. */

@@ -133,7 +133,7 @@ export class Watch {
     let isAnyOpen = false;
     for (const txn of this.#open()) {
       isAnyOpen = true;
-      const ageMs = now - (txn.startedMs ?? now);
+      const ageMs = now - txn.startedMs!;
       if (ageMs > this.#longMs) this.#warn('long', txn, ageMs);
       else if (this.idleMsOf(txn) > this.#idleMs) this.#warn('idle', txn, ageMs);
     }

@@ -17,6 +17,17 @@ export interface Xid {
 /** Longest global transaction id in bytes (XA's MAXGTRIDSIZE). */
 export const MAX_GID_BYTES = 64;
 
+/** What is behind the prefix: the incarnation, and the sequence. */
+const BEHIND_PREFIX = /^[A-Za-z0-9_.-]{1,40}:[0-9a-z]{1,20}$/;
+
+/**
+ * Whether an id is of the form that those of an application and its store have. What others have prepared at the same server may begin
+ * alike, and hold anything behind that.
+ */
+export function isGidOf(prefix: string, gid: string): boolean {
+  return gid.startsWith(prefix) && gid.length <= MAX_GID_BYTES && BEHIND_PREFIX.test(gid.slice(prefix.length));
+}
+
 const PART = /^[A-Za-z0-9_.-]{1,12}$/;
 
 /** Makes the ids of one process. */

@@ -9,8 +9,8 @@ import { readCount, summary, type Count } from './support/count.ts';
 import { startShared } from './support/servers/shared.ts';
 
 const fileTimeoutMs = 15 * 60_000;
-// One more than there are cores, as most of what a test does is waiting for servers.
-const concurrency = Math.min(3, availableParallelism() + 1);
+// Two more than there are cores, as most of what a test does is waiting for servers.
+const concurrency = Math.min(4, availableParallelism() + 2);
 const root = join(import.meta.dirname, '..');
 
 type Result = { readonly count: Count; readonly broken: string | undefined };

@@ -7,6 +7,7 @@ import {
   TransactionManager,
   TransientError,
 } from '../../coordinator/index.ts';
+import { MemoryStore } from '../../datamanagers/memory/index.ts';
 import { serve } from '../serve.ts';
 import { type Kind, type Track, activeResources, listenersOf, resourcesAsBefore, runBlocks } from './blocks.ts';
 import { type LeakAnswer, type LeakRequest, exactly } from './report.ts';
@@ -109,6 +110,9 @@ async function byManager(track: Track, index: number): Promise<void> {
   manager.unregisterSynch(synchronizer);
 }
 
+const memory = new MemoryStore<number, number>({ coordinator });
+const KEYS = 16;
+
 const kinds: readonly Kind[] = [
   { name: 'begin, commit', share: 20, ends: ['done'], one: begun(commit) },
   { name: 'begin, abort', share: 10, ends: ['done'], one: begun(abort) },
@@ -119,8 +123,18 @@ const kinds: readonly Kind[] = [
   { name: 'abort fails', share: 2, ends: ['failed'], one: begun(abort, 'abort') },
   { name: 'left open', share: 2, ends: ['done'], one: begun(() => Promise.resolve()) },
   {
+    name: 'run, memory store',
+    share: 10,
+    ends: ['done'],
+    one: (track, index) =>
+      coordinator.run((txn) => {
+        track(txn);
+        memory.set(index % KEYS, index);
+      }),
+  },
+  {
     name: 'run',
-    share: 20,
+    share: 10,
     ends: ['done'],
     one: (track, index) => coordinator.run((txn) => work(track, index, txn)),
   },

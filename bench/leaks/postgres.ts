@@ -2,7 +2,7 @@
 import { getEventListeners } from 'node:events';
 import pg from 'pg';
 import { type Transaction, TransactionCoordinator, register } from '../../coordinator/index.ts';
-import { PgSession } from '../../datamanagers/pg/index.ts';
+import { PgDecisionLog, PgSession } from '../../datamanagers/pg/index.ts';
 import { SELECT, UPDATE } from '../postgres/workload.ts';
 import { serve } from '../serve.ts';
 import { randomId } from '../throughput/slice.ts';
@@ -15,6 +15,14 @@ import {
   resourcesAsBefore,
   runBlocks,
 } from './blocks.ts';
+import {
+  MOST_NAMES,
+  eachClient,
+  listenersOfClient,
+  lookAtServer,
+  mostPrepared,
+  usualListeners,
+} from './connections.ts';
 import { type Finding, type LeakAnswer, type LeakRequest, atMost, exactly } from './report.ts';
 
 const [url, otherUrl] = process.argv.slice(2) as [string, string];
@@ -23,8 +31,9 @@ const [url, otherUrl] = process.argv.slice(2) as [string, string];
 const CONNECTIONS = 12;
 /** More than a connection has names for. */
 const TEXTS = 400;
-const MOST_NAMES = 200;
 const FAR_MS = 60_000;
+/** So many connections the decision log and recovery may have beside the pools. */
+const PRIVATE_CONNECTIONS = 8;
 
 const coordinator = new TransactionCoordinator({ onError: () => {} });
 const shared = new AbortController();
@@ -39,15 +48,6 @@ class Database {
     // An idle connection that dies is the pool's affair.
     this.pool.on('error', () => {});
     this.session = register(new PgSession(this.pool, { name, acquireTimeoutMs }), { coordinator });
-  }
-
-  /** Calls `look` with every connection, each of them taken out of the pool as for a transaction. */
-  async eachClient<T>(look: (client: pg.PoolClient) => Promise<T> | T): Promise<T[]> {
-    const clients = await Promise.all(Array.from({ length: this.pool.totalCount }, () => this.pool.connect()));
-    const answers: T[] = [];
-    for (const client of clients) answers.push(await look(client));
-    for (const client of clients) client.release();
-    return answers;
   }
 }
 
@@ -244,18 +244,6 @@ class Most {
   }
 }
 
-async function lookAtServer(
-  admin: pg.Pool,
-): Promise<{ sessions: number; idleInTransaction: number; prepared: number }> {
-  const { rows } = await admin.query<{ sessions: number; idleInTransaction: number; prepared: number }>(
-    `select count(*)::int as sessions,
-      (count(*) filter (where state like 'idle in transaction%'))::int as "idleInTransaction",
-      (select count(*)::int from pg_prepared_xacts) as prepared
-    from pg_stat_activity where backend_type = 'client backend'`,
-  );
-  return rows[0]!;
-}
-
 /** Waits for what is on its way, then notes what is left. */
 async function settle(databases: readonly Database[], admin: pg.Pool, most: Most): Promise<void> {
   let server = await lookAtServer(admin);
@@ -263,51 +251,44 @@ async function settle(databases: readonly Database[], admin: pg.Pool, most: Most
   const taken = (): number => count(({ totalCount, idleCount }) => totalCount - idleCount);
   const waiting = (): number => count(({ waitingCount }) => waitingCount);
   // The administrator's is one more.
-  const apart = (): number => server.sessions - count(({ totalCount }) => totalCount) - 1;
+  const apart = (): number =>
+    Math.max(0, server.sessions - count(({ totalCount }) => totalCount) - 1 - PRIVATE_CONNECTIONS);
   await eventually(
     async () => (server = await lookAtServer(admin)),
     () => [taken(), waiting(), apart(), server.idleInTransaction, server.prepared].every((each) => each === 0),
   );
   most.note('connections that the pools miss (total but not idle)', taken());
   most.note('requests that wait for a connection', waiting());
-  most.note('sessions at the server beyond those of the pools', apart());
+  most.note(`sessions at the server beyond those of the pools and ${PRIVATE_CONNECTIONS} more`, apart());
   most.note('sessions idle in transaction', server.idleInTransaction);
   most.note('prepared transactions', server.prepared);
 }
 
-/** All listeners of a connection, its protocol and its socket. */
-function listenersOfClient(client: pg.PoolClient): number {
-  const { connection } = client as unknown as { connection: NodeJS.EventEmitter & { stream: NodeJS.EventEmitter } };
-  return listenersOf(client) + listenersOf(connection) + listenersOf(connection.stream);
-}
-
-/** What a connection has that was used without any transaction. */
-async function listenersOfAny(): Promise<number> {
-  const pool = new pg.Pool({ connectionString: url, max: 1 });
-  await pool.query(SELECT, [1]);
-  const client = await pool.connect();
-  const listeners = listenersOfClient(client);
-  client.release();
-  await pool.end();
-  return listeners;
-}
-
 async function connectionFindings(databases: readonly Database[], lasting: Database): Promise<Finding[]> {
-  const usual = await listenersOfAny();
-  const listeners = (await Promise.all(databases.map((each) => each.eachClient(listenersOfClient)))).flat();
-  const prepared = await lasting.eachClient(async (client) => {
-    const { rows } = await client.query<{ named: number; others: number }>(
-      `select (count(*) filter (where automatic))::int as named, (count(*) filter (where not automatic))::int as others
-      from (select name ~ '^unanimous_[0-9]+$' as automatic from pg_prepared_statements) as all_of_them`,
-    );
-    return rows[0]!;
-  });
-  const named = prepared.map((each) => each.named);
+  const listeners = (await Promise.all(databases.map(({ pool }) => eachClient(pool, listenersOfClient)))).flat();
+  const { named, others } = await mostPrepared(lasting.pool);
   return [
-    exactly(`listeners of a connection (most of ${listeners.length})`, Math.max(...listeners), usual),
-    atMost('statements prepared on a connection under automatic names', Math.max(...named), MOST_NAMES),
-    atMost('other statements prepared on a connection', Math.max(...prepared.map((each) => each.others)), 1),
+    exactly(
+      `listeners of a connection (most of ${listeners.length})`,
+      Math.max(...listeners),
+      await usualListeners(url),
+    ),
+    atMost('statements prepared on a connection under automatic names', named, MOST_NAMES),
+    atMost('other statements prepared on a connection', others, 1),
   ];
+}
+
+/** Those of which nobody needs to know any more are deleted a while later. */
+async function decisionsLeft(admin: pg.Pool): Promise<number> {
+  let left = 0;
+  await eventually(
+    async () => {
+      const { rows } = await admin.query<{ left: number }>('select count(*)::int as left from unanimous_decision');
+      left = rows[0]!.left;
+    },
+    () => left === 0,
+  );
+  return left;
 }
 
 async function look(request: LeakRequest): Promise<LeakAnswer> {
@@ -316,9 +297,12 @@ async function look(request: LeakRequest): Promise<LeakAnswer> {
   const admin = new pg.Pool({ connectionString: url, max: 1, idleTimeoutMillis: 0 });
   const byName = open();
   const databases = Object.values(byName);
+  coordinator.configure({ decisionLog: new PgDecisionLog(byName.lasting.session) });
   const most = new Most();
   const { findings, ...rest } = await runBlocks(request, kindsOf(byName, admin), () => settle(databases, admin, most));
   const connections = await connectionFindings(databases, byName.lasting);
+  const decisions = await decisionsLeft(admin);
+  await coordinator.close();
   await Promise.all(databases.map(({ pool }) => pool.end()));
   await admin.end();
   return {
@@ -328,6 +312,7 @@ async function look(request: LeakRequest): Promise<LeakAnswer> {
       ...findings,
       ...Object.entries(most.seen).map(([title, count]) => exactly(title, count, 0)),
       ...connections,
+      exactly('decisions that are still stored', decisions, 0),
       exactly('listeners on a signal that lives on', getEventListeners(shared.signal, 'abort').length, 0),
       exactly('listeners on the process', listenersOf(process), listeners),
       await resourcesAsBefore(resources),

@@ -8,12 +8,16 @@ import { SELECT, UPDATE, type Workload } from './workload.ts';
 type Make = (pool: pg.Pool) => Way<Workload>;
 
 /** BEGIN, the work, COMMIT, as pg's documentation has it. */
-async function byHand(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<unknown>): Promise<void> {
+async function byHand(
+  pool: pg.Pool,
+  work: (client: pg.PoolClient) => Promise<unknown>,
+  end: 'COMMIT' | 'ROLLBACK' = 'COMMIT',
+): Promise<void> {
   const client = await pool.connect();
   try {
     await client.query('BEGIN');
     await work(client);
-    await client.query('COMMIT');
+    await client.query(end);
   } catch (error) {
     await client.query('ROLLBACK');
     throw error;
@@ -30,6 +34,10 @@ const handWritten: Make = (pool) => ({
     }),
   ),
   read: simple((id) => byHand(pool, (client) => client.query(SELECT, [id]))),
+});
+
+const rolledBack: Make = (pool) => ({
+  read: simple((id) => byHand(pool, (client) => client.query(SELECT, [id]), 'ROLLBACK')),
 });
 
 const named = {
@@ -170,8 +178,7 @@ const byRunNamed: Make = (pool) => {
   };
 };
 
-const byRunReadOnly: Make = (pool) => {
-  const { transaction, db } = session(pool);
+function runsReadOnly({ transaction, db }: ReturnType<typeof session>): ReturnType<Make> {
   return {
     read: simple((id) =>
       transaction.run(
@@ -182,21 +189,42 @@ const byRunReadOnly: Make = (pool) => {
       ),
     ),
   };
+}
+
+const byRunCommitBehind: Make = (pool) => {
+  const { transaction, db } = session(pool, { commitsBehindStatements: true });
+  return {
+    write: simple((id) =>
+      transaction.run(async () => {
+        await db.query(SELECT, [id]);
+        // Where it fails, the commit says so.
+        db.query(UPDATE, [id, 1]).catch(() => undefined);
+      }),
+    ),
+  };
 };
 
-const autocommit: Make = (pool) => ({ read: simple(async (id) => void (await pool.query(SELECT, [id]))) });
+const byRunReadOnly: Make = (pool) => runsReadOnly(session(pool));
+const byRunReadOnlyUnnamed: Make = (pool) => runsReadOnly(session(pool, { namesStatements: false }));
+
+const autocommit: Make = (pool) => ({ read: simple((id) => pool.query(SELECT, [id])) });
+const autocommitNamed: Make = (pool) => ({ read: simple((id) => pool.query(named.select(id))) });
 
 export const makers = {
   handWritten,
   handWrittenNamed,
+  rolledBack,
   protocolByHand,
   protocolByHandNamed,
   byRun,
   byRunUnnamed,
   byBegin,
   byRunNamed,
+  byRunCommitBehind,
   byRunReadOnly,
+  byRunReadOnlyUnnamed,
   autocommit,
+  autocommitNamed,
 } as const satisfies Record<string, Make>;
 
 export type ContenderName = keyof typeof makers;

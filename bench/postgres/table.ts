@@ -1,12 +1,12 @@
-// Table 2: one PostgreSQL.
+// Tables 2 and 3: one PostgreSQL.
 import type { Comparison, Entry } from '../throughput/table.ts';
 import type { ContenderName } from './contenders.ts';
 import type { Workload } from './workload.ts';
 
 const byHand: readonly Entry<ContenderName>[] = [
   { title: 'hand-written pg, named statements', name: 'handWrittenNamed' },
-  { title: 'the same protocol by hand', name: 'protocolByHand' },
-  { title: 'the same protocol by hand, named statements', name: 'protocolByHandNamed' },
+  { title: 'by hand, BEGIN with the first statement', name: 'protocolByHand' },
+  { title: 'by hand, BEGIN with the first statement, named statements', name: 'protocolByHandNamed' },
 ];
 
 const ours: readonly Entry<ContenderName>[] = [
@@ -21,6 +21,7 @@ export const onPostgres: Comparison<ContenderName, Workload> = {
   table: 2,
   title: 'one PostgreSQL',
   baseline: { title: 'hand-written pg', name: 'handWritten' },
+  clients: [1, 16, 64],
   workloads: {
     write: {
       title: 'SELECT by key, UPDATE by key',
@@ -29,16 +30,29 @@ export const onPostgres: Comparison<ContenderName, Workload> = {
         ...ours,
         { title: 'begin(), commit()', name: 'byBegin' },
         { title: 'run(), statements named by the user', name: 'byRunNamed' },
+        { title: 'run(), COMMIT behind the last statement', name: 'byRunCommitBehind' },
         otherBuild,
       ],
     },
+  },
+};
+
+export const readOnly: Comparison<ContenderName, Workload> = {
+  folder: 'postgres',
+  table: 3,
+  title: 'one PostgreSQL, read-only',
+  baseline: { title: 'hand-written pg', name: 'handWritten' },
+  workloads: {
     read: {
       title: 'SELECT by key',
       entries: [
+        { title: 'hand-written pg, ROLLBACK in place of COMMIT', name: 'rolledBack' },
         ...byHand,
         ...ours,
         { title: 'run({ readOnly: true })', name: 'byRunReadOnly' },
+        { title: 'run({ readOnly: true }), namesStatements: false', name: 'byRunReadOnlyUnnamed' },
         { title: 'autocommit, no transaction', name: 'autocommit' },
+        { title: 'autocommit, named statement', name: 'autocommitNamed' },
         otherBuild,
       ],
     },

@@ -1,10 +1,22 @@
 // What the process of a contender does: works in closed loops for as long as it is asked to.
 import { serve } from '../serve.ts';
-import { type Once, type SliceAnswer, type SliceRequest, type Way, randomId } from './slice.ts';
+import { Flights } from './flights.ts';
+import {
+  type CountAnswer,
+  type CountRequest,
+  type Once,
+  type SliceAnswer,
+  type SliceRequest,
+  type Way,
+  randomId,
+} from './slice.ts';
 
 /** Answers what the controller asks for, by doing it `way`. */
 export function serveSlices(way: Way<string>): void {
-  serve({ slice: (request: SliceRequest) => slice(way, request) });
+  serve({
+    slice: (request: SliceRequest) => slice(way, request),
+    count: (request: CountRequest) => count(way, request),
+  });
 }
 
 async function slice(
@@ -44,4 +56,17 @@ async function slice(
     cpu: (user + system) / latencies.length,
     latencies: Float64Array.from(latencies),
   };
+}
+
+/** One client alone. The first transactions, which connect and prepare, count for the server but not for the sockets. */
+async function count(way: Way<string>, { workload, first, transactions, ms }: CountRequest): Promise<CountAnswer> {
+  const flights = new Flights();
+  let done = 0;
+  await way[workload]!(async (once) => {
+    for (; done < first; done++) await once(randomId());
+    flights.count = 0;
+    const until = performance.now() + ms;
+    for (; done < first + transactions && performance.now() < until; done++) await once(randomId());
+  });
+  return { transactions: done, flights: flights.count / (done - first) };
 }

@@ -26,6 +26,19 @@ export type SliceAnswer = {
   readonly latencies: Float64Array;
 };
 
+/** Asks for `first` transactions and then for as many as are done in `ms`, `transactions` at most, whose round trips are counted. */
+export type CountRequest = {
+  readonly workload: string;
+  readonly first: number;
+  readonly transactions: number;
+  readonly ms: number;
+};
+export type CountAnswer = {
+  /** How many were done, with the first. */
+  readonly transactions: number;
+  readonly flights: number;
+};
+
 /** A client that needs nothing around its loop. */
 export function simple(once: Once): Client {
   return (loop) => loop(once);

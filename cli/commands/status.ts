@@ -2,6 +2,7 @@
 import type { ResourceWarningKind } from '../../coordinator/index.ts';
 import type { Command, Context } from '../command.ts';
 import { LEFT, WELL } from '../exit.ts';
+import { isGidOf } from '../gid.ts';
 import { type OutboxSurvey, surveyOutbox } from '../outbox.ts';
 import { saySummary, unreachedJson } from '../print.ts';
 import { type ResourceState, type Survey, survey } from '../survey.ts';
@@ -91,6 +92,8 @@ function sayResources(say: Context['say'], resources: readonly ResourceState[]):
   for (const line of table(['RESOURCE', 'ADDRESS', 'PREPARED', 'OLDEST', 'ROOM AT ITS SERVER'], rows)) say(line);
 }
 
+const APP = /^[A-Za-z0-9_.-]{1,12}$/;
+
 interface Warning {
   readonly text: string;
   /** Whether the command ends with 1 because of it. */
@@ -134,12 +137,17 @@ function warningsOf({ app, store, resources }: Survey): Warning[] {
       const text = `${name} has had something prepared for ${age(oldestMs)}, which keeps its locks: npx unanimous list`;
       warnings.push({ text, alarms: false });
     }
-    const apps = [...new Set(foreign.filter((gid) => gid.split(':')[1] === store).map((gid) => gid.split(':')[0]!))];
+    // Of an app only where it has the form of what one prepares: what is shown is taken for a command.
+    const isOfApp = (gid: string): boolean => {
+      const [other] = gid.split(':', 1);
+      return other !== app && APP.test(other!) && isGidOf(`${other}:${store}:`, gid);
+    };
+    const apps = [...new Set(foreign.filter(isOfApp).map((gid) => gid.split(':')[0]!))];
     if (apps.length > 0) {
       const text = `${name} has something prepared of ${apps.join(', ')}, in the same store, which is not looked at here: this is about the app ${app} (--app ${apps[0]})`;
       warnings.push({ text, alarms: false });
     }
-    const others = foreign.filter((gid) => gid.split(':')[1] !== store);
+    const others = foreign.filter((gid) => !isOfApp(gid));
     if (others.length > 0) {
       const text = `${name} has ${count(others.length, 'transaction')} of other decision stores prepared, or of processes without one: they are not looked at here`;
       warnings.push({ text, alarms: false });

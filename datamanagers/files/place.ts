@@ -20,6 +20,12 @@ export class Places {
     if (typeof path !== 'string' || path === '' || path.includes('\0')) {
       throw new ConfigurationError(`the path of a file must be a text without null characters, not ${describe(path)}`);
     }
+    // The system would take all of them for one character, and so several texts for one file.
+    if (/\p{Surrogate}/u.test(path)) {
+      throw new ConfigurationError(
+        `the path of a file must be well-formed Unicode; ${describe(path)} has half a character`,
+      );
+    }
     const { root } = this;
     if (root === undefined && !isAbsolute(path)) {
       throw new ConfigurationError(

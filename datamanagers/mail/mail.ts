@@ -5,6 +5,8 @@ import type { MailFields } from './driver.ts';
 
 /** An address has something before and behind its @. Everything else is the server's to judge. */
 const ADDRESS = /[^\s<>]@[^\s@<>,;]/;
+/** What begins a line in one begins a header, or another list: whoever wrote that wants more than one recipient. */
+const CONTROL = /\p{Cc}/u;
 /** The parts of a list of addresses; a comma in quotes parts nothing. */
 const LISTED = /(?:"(?:\\.|[^"\\])*"|[^,])+/g;
 const DOMAIN = /@([^\s@<>,;]+)/;
@@ -26,8 +28,9 @@ export class StagedMail {
 
   /** @throws ConfigurationError when it has no recipient, or no sender, or one that is no address. */
   constructor(mail: MailFields, defaults: MailFields, makeId: (domain: string | undefined) => string) {
-    const fields: Record<string, unknown> = { ...mail };
-    for (const [name, value] of Object.entries(fields)) if (Array.isArray(value)) fields[name] = [...value];
+    const fields: Record<string, unknown> = Object.fromEntries(
+      Object.entries(mail).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
+    );
     if (fields['from'] === undefined) delete fields['from'];
     // What nodemailer will send: its transporter's defaults stand where the mail has nothing.
     const all: MailFields = { ...defaults, ...fields };
@@ -76,7 +79,7 @@ function addressesOf(value: unknown, what: 'sender' | 'recipient'): readonly str
       `a mail must have a ${what}${what === 'sender' ? ': its from, or that of its session' : ' in to, cc or bcc'}; this one has none and will not be sent`,
     );
   }
-  const wrong = all.find((address) => !ADDRESS.test(address));
+  const wrong = all.find((address) => !ADDRESS.test(address) || CONTROL.test(address));
   if (wrong !== undefined) {
     throw new ConfigurationError(
       `the ${what} of a mail must be an address such as alice@example.org, not ${describe(wrong)}; it will not be sent`,

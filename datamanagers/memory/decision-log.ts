@@ -108,8 +108,9 @@ export class MemoryDecisionLog implements DecisionLog {
   }
 
   /** See {@link DecisionLog.decisions}. */
-  decisions(limit: number): Promise<DecisionRow[]> {
-    return Promise.resolve([...this.store.decisions.values()].slice(0, limit));
+  decisions(limit: number, prefix = ''): Promise<DecisionRow[]> {
+    const rows = [...this.store.decisions.values()].filter(({ gid }) => gid.startsWith(prefix));
+    return Promise.resolve(rows.slice(0, limit));
   }
 
   /** See {@link DecisionLog.decisionsOf}. */

@@ -104,15 +104,23 @@ export class MysqlConnection implements SqlConnection {
   }
 
   /** Runs a statement of the user's. */
-  async query(statement: MysqlStatement, send: Send): Promise<MysqlAnswer> {
-    if (statement.marks && this.failed) throw this.#savepointTooLate();
-    await this.#ready();
-    const answer = await this.#ask(send);
-    this.#noteText(statement);
-    for (const header of headersOf(answer)) this.#noteHeader(header);
-    if (statement.returns) this.firstError = undefined;
-    if (this.broken !== undefined) throw this.lost();
-    return answer;
+  query(statement: MysqlStatement, send: Send): Promise<MysqlAnswer> {
+    if (statement.marks && this.failed) return Promise.reject(this.#savepointTooLate());
+    const ready = this.#ready();
+    return ready === undefined ? this.#queryNow(statement, send) : ready.then(() => this.#queryNow(statement, send));
+  }
+
+  #queryNow(statement: MysqlStatement, send: Send): Promise<MysqlAnswer> {
+    return this.#link.ask(send).then(
+      (answer) => {
+        this.#noteText(statement);
+        for (const header of headersOf(answer)) this.#noteHeader(header);
+        if (statement.returns) this.firstError = undefined;
+        if (this.broken !== undefined) throw this.lost();
+        return answer;
+      },
+      (error: MysqlError) => this.#failed(error),
+    );
   }
 
   /** Prepares a statement of the user's at the server. */
@@ -138,8 +146,14 @@ export class MysqlConnection implements SqlConnection {
     if (this.broken !== undefined) throw this.lost();
   }
 
-  /** Begins where that hasn't been done, and refuses where the transaction is gone. */
-  async #ready(): Promise<void> {
+  /** Begins where that hasn't been done, and refuses where the transaction is gone; undefined where there is nothing to wait for. */
+  #ready(): Promise<void> | undefined {
+    const isReady =
+      this.#begin === undefined && !this.#mustLook && this.#refusal === undefined && this.broken === undefined;
+    return isReady && this.#link.settled() === undefined ? undefined : this.#makeReady();
+  }
+
+  async #makeReady(): Promise<void> {
     await this.#link.settled();
     if (this.broken !== undefined) throw this.lost();
     if (this.#refusal === undefined) {
@@ -296,7 +310,8 @@ export class MysqlConnection implements SqlConnection {
   }
 
   async #end(texts: readonly string[], what: 'COMMIT' | 'PREPARE'): Promise<void> {
-    await this.#link.settled();
+    const settled = this.#link.settled();
+    if (settled !== undefined) await settled;
     if (this.broken !== undefined) throw this.lost();
     this.#uncertain = what;
     const answers = await this.#link.flight(texts, what);

@@ -218,10 +218,10 @@ export class MysqlDecisionLog implements DecisionLog {
   }
 
   /** See {@link DecisionLog.decisions}. */
-  async decisions(limit: number): Promise<DecisionRow[]> {
+  async decisions(limit: number, prefix = ''): Promise<DecisionRow[]> {
     const { decision } = this.#tables.names;
     const { rows } = await this.#pool.query<StoredDecision>(
-      `select * from ${decision} order by created_at limit ${Math.trunc(limit)}`,
+      `select * from ${decision} where left(gid, ${prefix.length}) = ${quote(prefix)} order by created_at limit ${Math.trunc(limit)}`,
     );
     return rows.map(rowOf);
   }

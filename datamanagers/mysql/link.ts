@@ -148,21 +148,23 @@ export class MysqlLink {
     });
   }
 
-  /** Sends what begins or ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
-  async flight(texts: readonly string[], what: string): Promise<Answer[]> {
+  /** Sends what begins or ends a transaction; where the answer takes too long the connection is cut, as if the network had. Never rejects. */
+  flight(texts: readonly string[], what: string): Promise<Answer[]> {
     const ms = this.#endTimeoutMs;
     const inTime = watch(ms, () => this.destroy(new Error(`no answer to ${what} within ${ms} ms`)));
-    try {
-      const answers = await this.#underWay(false, (resolve: (answers: Answer[]) => void, reject) => {
-        pipeline(this.#core, texts).then(resolve, reject);
-      });
-      this.broken ??= answers.find(({ error }) => error?.fatal === true)?.error;
-      return answers;
-    } catch (error) {
-      return texts.map(() => ({ error: error as Error, rows: undefined }));
-    } finally {
-      inTime();
-    }
+    return this.#underWay(false, (resolve: (answers: Answer[]) => void, reject) => {
+      pipeline(this.#core, texts).then(resolve, reject);
+    }).then(
+      (answers) => {
+        inTime();
+        this.broken ??= answers.find(({ error }) => error?.fatal === true)?.error;
+        return answers;
+      },
+      (error: Error) => {
+        inTime();
+        return texts.map(() => ({ error, rows: undefined }));
+      },
+    );
   }
 
   /** Lets the server forget what it has prepared of a text, without waiting for it. */
@@ -170,24 +172,31 @@ export class MysqlLink {
     if (this.broken === undefined) this.#core.unprepare(sql);
   }
 
-  async #underWay<T>(
+  #underWay<T>(
     mayKill: boolean,
     start: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
   ): Promise<T> {
     this.#mayKill = mayKill;
-    try {
-      return await new Promise<T>((resolve, reject) => {
-        this.#abandon = reject;
-        start(resolve, reject);
-      });
-    } catch (error) {
-      if ((error as MysqlError).fatal === true) this.broken ??= error as Error;
-      throw error;
-    } finally {
-      this.#abandon = undefined;
-      clearTimeout(this.#disobeyed);
-      this.#disobeyed = undefined;
-    }
+    return new Promise<T>((resolve, reject) => {
+      const failed = (error: Error): void => {
+        this.#over();
+        if ((error as MysqlError).fatal === true) this.broken ??= error;
+        reject(error);
+      };
+      this.#abandon = failed;
+      start((value) => {
+        this.#over();
+        resolve(value);
+      }, failed);
+    });
+  }
+
+  /** Nothing is under way any more. */
+  #over(): void {
+    this.#abandon = undefined;
+    if (this.#disobeyed === undefined) return;
+    clearTimeout(this.#disobeyed);
+    this.#disobeyed = undefined;
   }
 
   /** Stops what is under way, for good; failing that, cuts the connection. */

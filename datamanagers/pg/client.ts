@@ -15,7 +15,7 @@ import type {
   PgTypeParser,
   PgTypes,
 } from './driver.ts';
-import { type Callback, refuseControl, runQuery } from './query.ts';
+import { type Callback, mayTravelWithOthers, refuseControl, runQuery } from './query.ts';
 
 /** What a statement says of a client's own transaction. */
 export const controlIn: (text: string) => Control | undefined = controlOf(lexicon);
@@ -57,15 +57,15 @@ export class EnlistedClient extends EventEmitter {
     const send = (connection: PgConnection): Promise<PgResult> => connection.query(this.typed(config), values);
     if (control === undefined) {
       refuseControl(this.name, text);
-      return this.perform(send);
+      return this.perform(send, undefined, () => mayTravelWithOthers(config, values));
     }
     if (!('name' in control)) return this.enlistment.control(control).then(resultOf);
     return this.enlistment.performInOwn(control, (connection) => send(connection as PgConnection));
   }
 
   /** @internal Runs work on the connection of the transaction, in turn. */
-  perform<T>(work: (connection: PgConnection) => Promise<T>, stop?: () => void): Promise<T> {
-    return this.enlistment.perform((connection) => this.#heard(connection as PgConnection, work), stop);
+  perform<T>(work: (connection: PgConnection) => Promise<T>, stop?: () => void, shares?: () => boolean): Promise<T> {
+    return this.enlistment.perform((connection) => this.#heard(connection as PgConnection, work), stop, shares);
   }
 
   /** Hands on what the server says meanwhile, where anybody listens. */

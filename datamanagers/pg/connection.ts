@@ -9,7 +9,7 @@ import {
   type PgSubmittable,
   sqlState,
 } from './driver.ts';
-import { type Flight, type FlightClass, flightClass, lastResult } from './flight.ts';
+import { type Flight, type FlightClass, extend, flightClass, lastResult } from './flight.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlBegin, SqlConnection, WrittenState } from '../sql/connection.ts';
 import { connectionLost, endedByStatement } from '../sql/lost.ts';
@@ -21,7 +21,16 @@ import { listen } from './check-out.ts';
 import { gidOf, literal } from './gid.ts';
 import { callWithClient } from './out-of-band.ts';
 import { forgetNames, isNameGone, nameFor, rename } from './names.ts';
-import { QUESTION, answered, forgetQuestion, isDirect, isQuestionGone, questionFor } from './question.ts';
+import {
+  QUESTION,
+  type Question,
+  answered,
+  forgetQuestion,
+  isDirect,
+  isQuestionGone,
+  questionFor,
+} from './question.ts';
+import { Train } from './train.ts';
 
 /** How long the server may take to say that it is ready again after an error, or to obey a cancel, in milliseconds. */
 const GRACE_MS = 5_000;
@@ -49,6 +58,10 @@ export class PgConnection implements SqlConnection {
   #open = false;
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   #uncertain: 'COMMIT' | 'PREPARE' | undefined = undefined;
+  /** False where what went ahead of the end in the same flight has failed, so that the end was not run. */
+  #wasEndReached = true;
+  /** What is asked for while it is to be sent together; undefined where each statement is sent at once. */
+  #boarding: Flight[] | undefined = undefined;
   /** An end has failed: the connection isn't trusted with another transaction. */
   #spoiled = false;
   #xid: string | undefined = undefined;
@@ -125,9 +138,14 @@ export class PgConnection implements SqlConnection {
     const flight = new this.#Flight(config, values);
     if (typeof config === 'object') flight.query_timeout = config.query_timeout;
     const statement = typeof text === 'string' ? statementOf(text) : undefined;
-    const asks = this.#xid === undefined && statement?.effect === 'write';
-    if (statement?.notifies === true) this.wrote = true;
-    if (this.#names && statement !== undefined) this.#name(flight, statement);
+    flight.statement = statement;
+    if (statement !== undefined) {
+      statement.uses++;
+      if (statement.notifies) this.wrote = true;
+      if (this.#names) this.#name(flight, statement);
+    }
+    if (this.#boarding !== undefined) return this.#fly(flight, true);
+    const asks = this.#shouldAsk(statement);
     if (this.#begin === undefined && !asks) return this.#fly(flight, true);
     // Several statements need the simple protocol, and a limit on rows its own Sync: neither takes anything along.
     const alone = statement === undefined || text.length === 0 || statement.maybeSeveral || flight.rows !== undefined;
@@ -135,11 +153,16 @@ export class PgConnection implements SqlConnection {
       return this.#begin === undefined
         ? this.#fly(flight, true)
         : this.#beginApart().then(() => this.#fly(flight, true));
-    flight.asText = !flight.requiresPreparation();
-    flight.queryMode = 'extended';
+    extend(flight);
     flight.begin = this.#begin;
     if (asks) flight.question = questionFor(this.#client);
     return this.#fly(flight, true);
+  }
+
+  /** With the first write; and with the first statement on a connection, as that tells whether statements can have names on it. */
+  #shouldAsk(statement: Statement | undefined): boolean {
+    if (this.#xid !== undefined) return false;
+    return statement?.effect === 'write' || (this.#names && isDirect(this.#client) === undefined);
   }
 
   #name(flight: Flight, statement: Statement): void {
@@ -150,11 +173,69 @@ export class PgConnection implements SqlConnection {
       flight.rows !== undefined
     )
       return;
-    if (!isDirect(this.#client)) return;
+    if (isDirect(this.#client) !== true) return;
     const name = nameFor(this.#client, statement);
     if (name === undefined) return;
     flight.name = name;
-    flight.named = statement;
+    flight.isNamed = true;
+  }
+
+  /**
+   * As {@link SqlConnection.together}; undefined where pg is to watch the time of each statement, sends them by its own pipelining, or
+   * is of a version that would prepare a name twice in one flight.
+   */
+  get together(): ((ask: () => void) => void) | undefined {
+    const { pipeline, connectionParameters, connection } = this.#client;
+    const isAlone = pipeline === true || connection.submittedNamedStatements === undefined;
+    return isAlone || connectionParameters?.query_timeout ? undefined : this.#sendTogether;
+  }
+
+  readonly #sendTogether = (ask: () => void): void => {
+    const flights: Flight[] = (this.#boarding = []);
+    try {
+      ask();
+    } finally {
+      this.#boarding = undefined;
+    }
+    this.#depart(flights);
+  };
+
+  #depart(flights: readonly Flight[]): void {
+    const first = flights[0];
+    if (first === undefined) return;
+    first.begin = this.#begin;
+    const asking =
+      this.#xid === undefined
+        ? (flights.find(({ statement }) => statement?.effect === 'write') ??
+          (this.#shouldAsk(undefined) ? first : undefined))
+        : undefined;
+    for (const flight of flights) {
+      if (flight.queryMode !== 'extended') extend(flight);
+      flight.question = flight === asking ? questionFor(this.#client) : undefined;
+      // What pg does for a query that it makes itself.
+      flight._result._types ??= this.#client;
+      if (this.#client.binary === true) flight.binary = !flight.asText;
+    }
+    this.#client.query(new Train(flights, (error, done, failed, rest) => this.#derailed(error, done, failed, rest)));
+  }
+
+  /** One of several has failed: those before it are through, and those behind it are sent again, as they would have been one by one. */
+  #derailed(error: Error, done: readonly Flight[], failed: Flight, rest: readonly Flight[]): void {
+    const wire = this.#client.connection;
+    const isKnown = failed.wasRefused || sqlState(error) !== undefined;
+    this.#afterReady(() => {
+      for (const flight of done) flight.handleReadyForQuery(wire);
+    });
+    failed.handleError(error, wire);
+    this.#afterReady(() => {
+      const end = rest.find(({ isEnd }) => isEnd);
+      if (end !== undefined && isKnown) this.#wasEndReached = false;
+      const isOver = this.broken !== undefined || this.#cancelling !== undefined;
+      const again = isOver ? [] : rest.filter((flight) => flight !== end);
+      const reason = this.broken === undefined ? error : this.lost();
+      for (const flight of rest) if (!again.includes(flight)) flight.turnAway!(reason);
+      this.#depart(again);
+    });
   }
 
   async #beginApart(): Promise<void> {
@@ -180,11 +261,18 @@ export class PgConnection implements SqlConnection {
         if (flight.answer !== undefined) this.#learn(flight.question, flight.answer);
         if (isUsers) {
           this.#note(result!);
+          if (flight.statement?.forgetsPrepared === true) this.#forgetPrepared(false);
           if (this.broken !== undefined) return reject(this.broken);
         }
         return resolve(result!);
       };
-      this.#client.query(flight);
+      if (this.#boarding === undefined) return void this.#client.query(flight);
+      flight.turnAway = (error) => {
+        inTime?.();
+        reject(error);
+      };
+      this.#boarding.push(flight);
+      return undefined;
     });
   }
 
@@ -194,9 +282,9 @@ export class PgConnection implements SqlConnection {
     // pg's query_timeout gives up the wait and leaves the statement running.
     if (error.message === 'Query read timeout') this.cancel(error);
     if (flight.wasAsked && isQuestionGone(error)) this.#forgetPrepared(true);
-    if (flight.named !== undefined && isNameGone(error)) {
+    if (flight.isNamed && isNameGone(error)) {
       if (sqlState(error) === NO_SUCH_STATEMENT) this.#forgetPrepared(false);
-      else rename(flight.named);
+      else rename(flight.statement!);
     }
     this.#ready(error, () => {
       if (flight.begin !== undefined && !flight.wasRefused) this.#begunBy(error);
@@ -212,10 +300,10 @@ export class PgConnection implements SqlConnection {
     forgetNames(this.#client);
   }
 
-  #learn(question: Buffer | undefined, answer: readonly unknown[]): void {
-    const [xid, pid, life] = answer as readonly [string | null, string, string | undefined];
+  #learn(question: Question | undefined, answer: readonly unknown[]): void {
+    const [xid, pid, life] = answer as readonly [string | null, string | undefined, string | undefined];
     this.#xid = xid ?? undefined;
-    this.#pid = Number(pid);
+    if (pid !== undefined) this.#pid = Number(pid);
     this.#life = answered(this.#client, question, this.#pid, life);
   }
 
@@ -241,15 +329,32 @@ export class PgConnection implements SqlConnection {
     if (this.broken !== undefined) stop();
   }
 
+  /** Calls `then` when the server is ready again, or at once where it never will be. */
+  #afterReady(then: () => void): void {
+    const stop = this.#whenReady(() => then());
+    if (this.broken !== undefined) stop();
+  }
+
   /** Runs a query that speaks the protocol by itself; resolves when it is through. BEGIN goes ahead of it. */
   async submit(submittable: PgSubmittable): Promise<void> {
     await this.#beginApart();
     if (this.broken !== undefined) throw this.lost();
     this.maybeWrote = true;
+    this.#noteErrorsOf(submittable);
     await new Promise<void>((resolve) => {
       this.#whenReady(() => resolve());
       this.#client.query(submittable);
     });
+  }
+
+  /** A cursor or stream is told itself of an error, and the transaction has failed with it. */
+  #noteErrorsOf(submittable: PgSubmittable): void {
+    const told = submittable as { handleError?: (error: Error, ...rest: unknown[]) => unknown };
+    const { handleError } = told;
+    told.handleError = (error, ...rest) => {
+      this.firstError ??= error;
+      return handleError?.call(submittable, error, ...rest);
+    };
   }
 
   /**
@@ -291,7 +396,8 @@ export class PgConnection implements SqlConnection {
   #note(result: PgResult | PgResult[]): void {
     if (Array.isArray(result)) for (const { command } of result) this.#noteTag(command);
     else this.#noteTag(result.command);
-    if (this.#status() !== 'I') return;
+    // A COMMIT in the same flight is ours.
+    if (this.#status() !== 'I' || this.#uncertain !== undefined) return;
     this.#open = false;
     this.broken ??= endedByStatement(this.name);
   }
@@ -304,7 +410,6 @@ export class PgConnection implements SqlConnection {
     } else if (effect === 'maybe') this.maybeWrote = true;
     // To a savepoint, as nothing else gets here.
     else if (tag === 'ROLLBACK') this.firstError = undefined;
-    else if (tag === 'DEALLOCATE ALL') this.#forgetPrepared(false);
   }
 
   /** Asks the server whether anything was written, where that doesn't show (one round trip). */
@@ -317,7 +422,9 @@ export class PgConnection implements SqlConnection {
   }
 
   async #askXid(): Promise<string | undefined> {
-    const { rows } = await this.#fly(new this.#Flight({ text: QUESTION, rowMode: 'array' }), false);
+    const ms = this.#endTimeoutMs;
+    const late = (): void => this.destroy(new Error(`no answer to the question for the id within ${ms} ms`));
+    const { rows } = await this.#fly(new this.#Flight({ text: QUESTION, rowMode: 'array' }), false, watch(ms, late));
     this.#learn(undefined, rows[0] as unknown[]);
     return this.#xid;
   }
@@ -390,28 +497,39 @@ export class PgConnection implements SqlConnection {
     return this.#uncertain !== undefined;
   }
 
-  async #end(text: string, expected: 'COMMIT' | 'PREPARE', staysOpen = false): Promise<void> {
-    if (this.broken !== undefined) throw this.lost();
+  #end(text: string, expected: 'COMMIT' | 'PREPARE', staysOpen = false): Promise<void> {
+    if (this.broken !== undefined) return Promise.reject(this.lost());
     this.#uncertain = expected;
-    let result: PgResult;
-    try {
-      result = lastResult(await this.#flyInTime(text));
-    } catch (error) {
-      this.#spoiled = true;
-      // An error that the server sent, while the connection stands, is a reply.
-      if (this.broken === undefined) {
-        this.#uncertain = undefined;
-        this.#open = staysOpen;
-      }
-      throw error;
-    }
+    return this.#flyInTime(text).then(
+      (result) => this.#ended(lastResult(result), expected),
+      (error: Error) => {
+        throw this.#endFailed(error, staysOpen);
+      },
+    );
+  }
+
+  #ended(result: PgResult, expected: string): void {
     this.#uncertain = undefined;
     this.#open = false;
     // A failed transaction is rolled back by COMMIT and PREPARE TRANSACTION without an error: only the tag says so.
-    if (result.command !== expected) {
-      this.#spoiled = true;
-      throw this.silentRollback();
+    if (result.command === expected) return;
+    this.#spoiled = true;
+    throw this.silentRollback();
+  }
+
+  #endFailed(error: Error, staysOpen: boolean): Error {
+    if (!this.#wasEndReached) {
+      this.#wasEndReached = true;
+      this.#uncertain = undefined;
+      return this.broken === undefined ? this.silentRollback() : this.lost();
     }
+    this.#spoiled = true;
+    // An error that the server sent, while the connection stands, is a reply.
+    if (this.broken === undefined) {
+      this.#uncertain = undefined;
+      this.#open = staysOpen;
+    }
+    return error;
   }
 
   /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
@@ -419,7 +537,15 @@ export class PgConnection implements SqlConnection {
     const ms = this.#endTimeoutMs;
     const late = (): void =>
       this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`));
-    return this.#fly(new this.#Flight(text), false, watch(ms, late));
+    const flight = new this.#Flight(text);
+    flight.isEnd = this.#boarding !== undefined;
+    if (!flight.isEnd) return this.#fly(flight, false, watch(ms, late));
+    // What goes ahead of it may take as long as it likes.
+    let inTime: (() => void) | undefined;
+    flight.onTurn = () => {
+      inTime = watch(ms, late);
+    };
+    return this.#fly(flight, false, () => inTime?.());
   }
 
   /** Ends a prepared transaction from this connection. */

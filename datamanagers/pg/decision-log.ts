@@ -210,11 +210,12 @@ export class PgDecisionLog implements DecisionLog {
   }
 
   /** See {@link DecisionLog.decisions}. */
-  async decisions(limit: number): Promise<DecisionRow[]> {
+  async decisions(limit: number, prefix = ''): Promise<DecisionRow[]> {
     const { decision } = this.#tables.names;
-    const { rows } = await this.#pool.query<StoredDecision>(`select * from ${decision} order by created_at limit $1`, [
-      limit,
-    ]);
+    const { rows } = await this.#pool.query<StoredDecision>(
+      `select * from ${decision} where left(gid, length($2)) = $2 order by created_at limit $1`,
+      [limit, prefix],
+    );
     return rows.map(rowOf);
   }
 

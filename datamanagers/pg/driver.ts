@@ -63,17 +63,22 @@ export interface PgPoolClient {
 // What follows is there at run time, and not in the types that a user's pool is checked against.
 
 export interface PgWire {
-  readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void };
+  readonly stream: { write(messages: Buffer): void; destroy(error?: Error): void; cork(): void; uncork(): void };
   /** The text of each statement that was prepared, by its name. */
   readonly parsedStatements: Record<string, string>;
-  /** The same of those that are being prepared. */
-  readonly submittedNamedStatements: Record<string, string>;
+  /** The same of those that are being prepared; not in every version of pg 8. */
+  readonly submittedNamedStatements?: Record<string, string>;
   execute(message: { portal: string }): void;
+  sync(): void;
 }
 
 /** A client with the parts that are not declared. */
 export interface PgClient extends PgPoolClient {
   readonly connection: PgWire;
+  /** Whether it sends statements without waiting for those before, each with a Sync of its own. */
+  readonly pipeline?: boolean;
+  readonly binary?: boolean;
+  readonly connectionParameters?: { readonly query_timeout?: unknown };
   readonly processID: number | null;
   getTransactionStatus?(): string | null;
   once(event: string, listener: (...args: never[]) => void): unknown;
@@ -117,6 +122,10 @@ export interface PgQuery {
   handleEmptyQuery(connection: PgWire): void;
   handleError(error: Error, connection: PgWire): void;
   handleReadyForQuery(connection: PgWire): void;
+  handlePortalSuspended(connection: PgWire): void;
+  handleCopyInResponse(connection: PgWire): void;
+  handleCopyData(message: unknown, connection: PgWire): void;
+  readonly _result: { _types?: unknown };
 }
 
 export type PgQueryClass = new (config: string | object, values?: unknown[]) => PgQuery;

@@ -6,6 +6,7 @@
  */
 import type { PgQuery, PgQueryClass, PgResult, PgWire } from './driver.ts';
 import type { Statement } from '../sql/statement.ts';
+import type { Question } from './question.ts';
 import { runStatement } from './wire.ts';
 
 const IN_BEGIN = 0;
@@ -16,14 +17,26 @@ const IN_QUESTION = 2;
 export interface Flight extends PgQuery {
   /** BEGIN and its options, to be sent before the statement. */
   begin: string | undefined;
-  /** The messages of the question behind the statement, with the Sync. */
-  question: Buffer | undefined;
+  /** The question behind the statement. */
+  question: Question | undefined;
   /** The row that answers the question; undefined until it is there. */
   answer: unknown[] | undefined;
   /** Whether the question was reached. */
   readonly wasAsked: boolean;
-  /** The statement, where it was given a name here. */
-  named: Statement | undefined;
+  /** What is known of the statement, where it is one of the user's. */
+  statement: Statement | undefined;
+  /** Whether it was given a name here. */
+  isNamed: boolean;
+  /** Whether a Sync comes behind it; it doesn't where others follow in the same flight. */
+  endsItself: boolean;
+  /** Whether it ends the transaction. */
+  isEnd: boolean;
+  /** Called when it is its turn at the server, where it travels with others. */
+  onTurn: (() => void) | undefined;
+  /** Tells whoever waits for it that it was not sent after all, or not reached. */
+  turnAway: ((error: Error) => void) | undefined;
+  /** Whether all that it asked for was done. */
+  readonly isThrough: boolean;
   /** Whether pg has refused it before anything was sent. */
   readonly wasRefused: boolean;
   /** Sent by the extended protocol only for what rides along: its columns come as text, as pg would have them. */
@@ -55,9 +68,15 @@ function beginMessages(begin: string): Buffer {
 function makeFlightClass(Query: PgQueryClass): FlightClass {
   return class extends Query implements Flight {
     begin: string | undefined = undefined;
-    question: Buffer | undefined = undefined;
+    question: Question | undefined = undefined;
     answer: unknown[] | undefined = undefined;
-    named: Statement | undefined = undefined;
+    statement: Statement | undefined = undefined;
+    isNamed = false;
+    endsItself = true;
+    isEnd = false;
+    onTurn: (() => void) | undefined = undefined;
+    turnAway: ((error: Error) => void) | undefined = undefined;
+    isThrough = false;
     wasRefused = false;
     asText = false;
     #at = IN_STATEMENT;
@@ -88,16 +107,16 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       // pg closes the statement whose values it can't encode, and would take it for prepared all the same.
       if (this.#failure !== undefined && this.name !== undefined) {
         delete connection.parsedStatements[this.name];
-        delete connection.submittedNamedStatements[this.name];
+        delete connection.submittedNamedStatements?.[this.name];
         this.name = undefined;
       }
     }
 
     override _getRows(connection: PgWire, rows: number | undefined): void {
-      if (this.question === undefined) return super._getRows(connection, rows);
-      connection.execute({ portal: '' });
-      connection.stream.write(this.question);
-      return undefined;
+      if (this.question !== undefined) {
+        connection.stream.write(this.endsItself ? this.question.andSync : this.question.messages);
+      } else if (this.endsItself) super._getRows(connection, rows);
+      else connection.execute({ portal: '' });
     }
 
     override handleRowDescription(message: unknown): void {
@@ -116,7 +135,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       } else if (this.#at === IN_BEGIN) {
         this.#at = IN_STATEMENT;
         this.name = this.#statementName;
-      }
+      } else this.isThrough = true;
     }
 
     override handleEmptyQuery(connection: PgWire): void {
@@ -125,7 +144,10 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     }
 
     #statementDone(): void {
-      if (this.question === undefined) return;
+      if (this.question === undefined) {
+        this.isThrough = true;
+        return;
+      }
       this.#at = IN_QUESTION;
       this.name = undefined;
     }
@@ -141,6 +163,12 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       if (this.#failure === undefined) super.handleReadyForQuery(connection);
     }
   };
+}
+
+/** Has it sent by the extended protocol, which takes others along. */
+export function extend(flight: Flight): void {
+  flight.asText = !flight.requiresPreparation();
+  flight.queryMode = 'extended';
 }
 
 /** The result of the last statement of a text. */

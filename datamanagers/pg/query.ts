@@ -13,8 +13,11 @@ export interface QueryTarget {
   readonly name: string;
   /** Runs a statement; `text` is undefined where a named one goes without it. */
   run(text: string | undefined, config: string | PgQueryConfig, values: unknown[] | undefined): Promise<PgResult>;
-  /** Runs work on the connection in turn; a cursor or stream gives the way to `stop` it. May throw where nothing can be sent. */
-  perform<T>(work: (connection: PgConnection) => Promise<T>, stop?: () => void): Promise<T>;
+  /**
+   * Runs work on the connection in turn; a cursor or stream gives the way to `stop` it, a statement that may be sent together with others says
+   * so by `shares`. May throw where nothing can be sent.
+   */
+  perform<T>(work: (connection: PgConnection) => Promise<T>, stop?: () => void, shares?: () => boolean): Promise<T>;
 }
 
 /** Statements that go to a part of a session, and neither begin nor end a transaction. */
@@ -23,9 +26,14 @@ export function targetOn(name: string, branch: () => SqlBranch): QueryTarget {
     name,
     run: (text, config, values) => {
       refuseControl(name, text);
-      return target.perform((connection) => connection.query(config, values));
+      return target.perform(
+        (connection) => connection.query(config, values),
+        undefined,
+        () => mayTravelWithOthers(config, values),
+      );
     },
-    perform: (work, stop) => branch().perform((connection) => work(connection as PgConnection), stop),
+    perform: (work, stop, shares) =>
+      branch().perform((connection) => work(connection as PgConnection), stop, undefined, shares),
   };
   return target;
 }
@@ -78,6 +86,24 @@ export function refuseControl(name: string, text: string | undefined): void {
     `transactions are begun and ended by their coordinator, with commit(), abort() and savepoint(); the statement ${control} was not sent to '${name}'`,
     { resource: name, phase: 'work' },
   );
+}
+
+/**
+ * Whether a statement may be sent in one flight with others: it works on rows, its result is read whole, and pg can encode its values, as an
+ * error of that would end the flight in its midst.
+ */
+export function mayTravelWithOthers(config: string | PgQueryConfig, values: unknown[] | undefined): boolean {
+  if (typeof config === 'string') return statementOf(config).isOrdinary && isPlain(values);
+  const { text, rows, query_timeout: timeout } = config as PgQueryConfig & { rows?: unknown };
+  if (typeof text !== 'string' || rows !== undefined || timeout !== undefined) return false;
+  return statementOf(text).isOrdinary && isPlain(values ?? config.values);
+}
+
+/** Whether pg makes text of it without calling what is the user's. */
+function isPlain(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(isPlain);
+  if (typeof value === 'object') return value === null || value instanceof Date || Buffer.isBuffer(value);
+  return typeof value !== 'function' && typeof value !== 'symbol';
 }
 
 /** Whether it is a query that speaks the protocol by itself. */

@@ -7,27 +7,47 @@
  * gave at the start isn't that of the server's process.
  */
 import type { PgClient } from './driver.ts';
-import { SYNC, runPrepared, runStatement } from './wire.ts';
+import { EXECUTE, SYNC, runPrepared, runStatement } from './wire.ts';
 
-const ID = 'pg_catalog.pg_current_xact_id_if_assigned()::text, pg_catalog.pg_backend_pid()::text';
+const XID = 'pg_catalog.pg_current_xact_id_if_assigned()';
+
+/** Statistics begin anew when the server crashes. As a number, because a date's text depends on settings. */
+const STATISTICS =
+  "(pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::bigint::text";
+
+/** What the name of a log file begins with; it can't be asked for at a standby. */
+const TIMELINE =
+  "case when pg_catalog.pg_is_in_recovery() then '' else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) end";
 
 /**
- * A value that changes when the server crashes: statistics begin anew then. After a crash it may give the id of a transaction that was
- * lost to another one, whose outcome would be taken for that of the first. As a number, because a date's text depends on settings.
+ * A value that changes when the server crashes, and when a standby takes its place: after that the id of a transaction which was lost may be
+ * given to another one, whose outcome would be taken for that of the first.
  */
-export const LIFE: string =
-  "(pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::bigint::text";
+export const LIFE: string = `${TIMELINE} || '.' || ${STATISTICS}`;
 
 /**
  * The id of the transaction, null where it has written nothing; the server's process; and the server's life, which a connection of the
  * server's own doesn't outlast, so that it is asked once on those. PostgreSQL 13 and later.
  */
-export const QUESTION: string = `select ${ID}, ${LIFE}`;
+export const QUESTION: string = `select ${XID}::text, pg_catalog.pg_backend_pid()::text, ${LIFE}`;
 
 const NAME = 'unanimous_xid';
-const UNNAMED = Buffer.concat([runStatement(QUESTION), SYNC]);
-const PREPARE = Buffer.concat([runStatement(`select ${ID}`, NAME), SYNC]);
-const PREPARED = Buffer.concat([runPrepared(NAME), SYNC]);
+
+/** The messages of the question, with the execution of the statement before it. */
+export interface Question {
+  readonly messages: Buffer;
+  /** The same with a Sync behind. */
+  readonly andSync: Buffer;
+}
+
+function question(messages: Buffer): Question {
+  return { messages: Buffer.concat([EXECUTE, messages]), andSync: Buffer.concat([EXECUTE, messages, SYNC]) };
+}
+
+const UNNAMED = question(runStatement(QUESTION));
+// Of a connection of the server's own the process is known, and its life.
+const PREPARE = question(runStatement(`select ${XID}`, NAME));
+const PREPARED = question(runPrepared(NAME));
 const NO_SUCH_STATEMENT = '26000';
 const DUPLICATE_STATEMENT = '42P05';
 
@@ -48,13 +68,13 @@ function factsOf(client: PgClient): Facts {
   return known;
 }
 
-/** Whether the connection is known to be the server's own, on which prepared statements last. */
-export function isDirect(client: PgClient): boolean {
-  return factsOf(client).direct === true;
+/** Whether the connection is the server's own, on which prepared statements last; undefined until an answer has told. */
+export function isDirect(client: PgClient): boolean | undefined {
+  return factsOf(client).direct;
 }
 
-/** The messages that ask, with the Sync behind. */
-export function questionFor(client: PgClient): Buffer {
+/** How to ask on this connection. */
+export function questionFor(client: PgClient): Question {
   const { direct, prepared } = factsOf(client);
   return direct !== true ? UNNAMED : prepared ? PREPARED : PREPARE;
 }
@@ -62,12 +82,12 @@ export function questionFor(client: PgClient): Buffer {
 /** Learns from an answer to the question; returns the server's life. */
 export function answered(
   client: PgClient,
-  question: Buffer | undefined,
-  pid: number,
+  question: Question | undefined,
+  pid: number | undefined,
   life: string | undefined,
 ): string | undefined {
   const known = factsOf(client);
-  known.direct ??= pid === client.processID;
+  if (pid !== undefined) known.direct ??= pid === client.processID;
   if (question === PREPARE) known.prepared = true;
   known.life = life ?? known.life;
   return known.life;

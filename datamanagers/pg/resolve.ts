@@ -51,18 +51,26 @@ export async function endingOf(question: Question, xid: string, life: string | u
     const sameLife = server?.['life'] === life;
     const status = await statusOf(ask, xid);
     if (status === 'aborted') return status;
-    if (status === 'committed') return sameLife ? status : 'unknown';
+    if (status === 'committed') {
+      if (!sameLife) return 'unknown';
+      // The wait for a standby ends with a connection or a crash, and then the transaction shows whether the standby has it or not.
+      await ask(BARRIER);
+      return status;
+    }
     // Too old to be known.
     if (status !== 'in progress') return 'unknown';
     if (!sameLife) return 'aborted';
     await ask(
-      'select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and backend_xid::text = ($2::numeric % 4294967296)::text',
+      "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity where pid = $1 and wait_event is distinct from 'SyncRep' and backend_xid::text = ($2::numeric % 4294967296)::text",
       [question.pid, xid],
     );
     return undefined;
   }).catch(() => undefined);
   return answer ?? 'unknown';
 }
+
+/** Its commit is answered when everything before it is at the standbys that commits wait for. */
+const BARRIER = "select pg_catalog.pg_logical_emit_message(true, 'unanimous', '')";
 
 async function statusOf(ask: Ask, xid: string): Promise<unknown> {
   try {

@@ -87,26 +87,27 @@ export class PgServer implements SqlServer<PgConnection> {
     );
   }
 
-  async connect(twoPhase: 'auto' | boolean, cancelled: () => Promise<never>): Promise<PgConnection> {
-    if (twoPhase === true) await this.#checkOnce();
+  connect(twoPhase: 'auto' | boolean, cancelled: () => Promise<never>): Promise<PgConnection> {
+    return twoPhase === true ? this.#checkOnce().then(() => this.#take(cancelled)) : this.#take(cancelled);
+  }
+
+  #take(cancelled: () => Promise<never>): Promise<PgConnection> {
     const pool = this.#pool;
     // Outside of the context: a connection opened in it would keep it for life.
     const open = (): Promise<PgClient> => outside(() => checkOut(pool));
-    const isIdle = pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0;
-    const client = isIdle
-      ? await open()
-      : await acquire({
-          connect: open,
-          discard,
-          cancelled: cancelled(),
-          timeoutMs: this.#options.acquireTimeoutMs,
-          resource: this.#name,
-          describePool: () =>
-            `connections in its pool: ${pool.totalCount ?? '?'}, idle: ${pool.idleCount ?? '?'}, waiting for one: ${pool.waitingCount ?? '?'}`,
-        }).catch((error: Error) => {
-          throw this.#explainConnect(error);
-        });
-    return new PgConnection(this.#name, pool, client, this.#options);
+    const use = (client: PgClient): PgConnection => new PgConnection(this.#name, pool, client, this.#options);
+    if (pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0) return open().then(use);
+    return acquire({
+      connect: open,
+      discard,
+      cancelled: cancelled(),
+      timeoutMs: this.#options.acquireTimeoutMs,
+      resource: this.#name,
+      describePool: () =>
+        `connections in its pool: ${pool.totalCount ?? '?'}, idle: ${pool.idleCount ?? '?'}, waiting for one: ${pool.waitingCount ?? '?'}`,
+    }).then(use, (error: Error) => {
+      throw this.#explainConnect(error);
+    });
   }
 
   #checkOnce(): Promise<void> {

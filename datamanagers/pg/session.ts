@@ -32,6 +32,13 @@ export interface PgSessionOptions {
    */
   namesStatements?: boolean | undefined;
   /**
+   * Whether a commit is sent behind statements that were asked for and not awaited, in the same flight, which saves a round trip: all that was
+   * asked for before the commit counts, and where a statement fails nothing is stored (SilentRollbackError). Default false: such a
+   * commit is refused (ConcurrentUseError), as a forgotten `await` may mean that more was to come. Where the first write of a transaction
+   * goes with its COMMIT and the reply to both is lost, the outcome can't be found out (CommitOutcomeUnknownError).
+   */
+  commitsBehindStatements?: boolean | undefined;
+  /**
    * A pool of another server with the same data, such as a replica: transactions that are declared read-only (`readOnly: true`, or the
    * state `'readonly'` of the session) take their connection from it; all others, also those that turn out to have only read, from
    * the first pool. It stays the application's too.
@@ -45,6 +52,7 @@ const optionRules: Record<keyof PgSessionOptions, Rule> = {
   endTimeoutMs: aDelay,
   resolveTimeoutMs: aDelay,
   namesStatements: aBoolean,
+  commitsBehindStatements: aBoolean,
   readerPool: { requires: 'a pool of pg', accepts: () => true },
 };
 
@@ -77,7 +85,8 @@ export class PgSession<P extends PgPool = PgPool> extends SqlSession {
           resolveTimeoutMs: options.resolveTimeoutMs ?? DEFAULT_TIMEOUT_MS,
         });
     const { readerPool } = options;
-    super(options.name ?? 'pg', serverOf(pool), readerPool === undefined ? undefined : serverOf(readerPool));
+    const readerOf = readerPool === undefined ? undefined : serverOf(readerPool);
+    super(options.name ?? 'pg', serverOf(pool), readerOf, options.commitsBehindStatements);
     this.#pool = pool;
   }
 

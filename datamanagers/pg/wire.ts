@@ -20,7 +20,7 @@ function parse(name: string, statement: string): Buffer {
 }
 
 function bindAndExecute(name: string): Buffer {
-  return Buffer.concat([message('B', text(''), text(name), NO_PARAMETERS), message('E', text(''), ALL_ROWS)]);
+  return Buffer.concat([message('B', text(''), text(name), NO_PARAMETERS), EXECUTE]);
 }
 
 /** Parse, Bind and Execute of a statement without parameters; prepared under `name`, or unnamed where that is `''`. */
@@ -32,6 +32,9 @@ export function runStatement(statement: string, name = ''): Buffer {
 export function runPrepared(name: string): Buffer {
   return bindAndExecute(name);
 }
+
+/** Execute of the unnamed portal, for all rows. */
+export const EXECUTE: Buffer = message('E', text(''), ALL_ROWS);
 
 /** The end of a flight. */
 export const SYNC: Buffer = message('S');

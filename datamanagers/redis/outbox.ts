@@ -80,7 +80,7 @@ async function applyOnce(core: RedisCore, message: StoredMessage): Promise<Repli
   const id = `${message.gid}:${message.sequence}`;
   const token = tokenKey(core.keyPrefix, `${id}:${core.name}`, slot);
   const node = await core.servers.nodeOf(slot);
-  const connection = await node.watchers.take(new Promise<never>(() => undefined));
+  const connection = await node.watchers.take(undefined);
   let isClean = false;
   try {
     const [watched, found] = await connection.exchange(

@@ -31,9 +31,11 @@ export class ConnectionPool {
   }
 
   /** @throws AcquireTimeoutError when all are taken for too long; what `cancelled` rejects with, when nobody waits any more. */
-  take(cancelled: Promise<never>): Promise<RedisConnection> {
+  take(cancelled: Promise<never> | undefined): Promise<RedisConnection> {
+    const idle = this.#takeIdle();
+    if (idle !== undefined) return Promise.resolve(idle);
     return acquire({
-      connect: () => this.#take(),
+      connect: () => this.#whenFree(),
       discard: (late) => this.#giveBack(late),
       cancelled,
       timeoutMs: this.#setup.acquireTimeoutMs,
@@ -43,11 +45,15 @@ export class ConnectionPool {
     });
   }
 
-  #take(): Promise<RedisConnection> {
+  #takeIdle(): RedisConnection | undefined {
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
-      if (idle.lost === undefined) return Promise.resolve(idle);
+      if (idle.lost === undefined) return idle;
       this.#size--;
     }
+    return undefined;
+  }
+
+  #whenFree(): Promise<RedisConnection> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
       this.#open();

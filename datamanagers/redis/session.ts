@@ -119,6 +119,9 @@ export class RedisSession extends PlainSession<RedisBranch> implements OutboxTar
     return new RedisBranch(this.#core, txn, state, this.#expected);
   }
 
+  /** A message that was applied has left its token. */
+  readonly knowsAgain = true;
+
   /** Applies writes that were stored with a decision: once, however often it is called with the same message. */
   deliver(message: StoredMessage): Promise<void> {
     return deliver(this.#core, message, this.#expected);

@@ -12,6 +12,7 @@ import type { Transaction } from '../../coordinator/transaction.ts';
 import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote } from '../../coordinator/types.ts';
 import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlConnection } from './connection.ts';
+import { connectionLost } from './lost.ts';
 import type { SqlSession } from './session.ts';
 import { type Turn, Turns } from './turns.ts';
 import { driverErrorOf } from './wrapped.ts';
@@ -22,6 +23,15 @@ export type Work<T> = (connection: SqlConnection) => Promise<T>;
 /** How long a cursor or stream that is read to its end, or was told to stop, may take to be through, in milliseconds. */
 const STREAM_GRACE_MS = 1_000;
 
+/** The promise of work, also where it throws. */
+function started<T>(connection: SqlConnection, work: Work<T>): Promise<T> {
+  try {
+    return work(connection);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
 /** A state to return to; see {@link SqlBranch.mark}. */
 export interface Mark extends DataManagerSavepoint {
   /** Undo everything since, and forget the mark. */
@@ -30,10 +40,18 @@ export interface Mark extends DataManagerSavepoint {
   keep(): Promise<void>;
 }
 
+/** Work that waits for its turn. */
 interface Waiting {
-  readonly start: () => void;
-  readonly refuse: (error: Error) => void;
+  readonly work: Work<unknown>;
+  readonly stop: (() => void) | undefined;
+  readonly shares: (() => boolean) | undefined;
+  /** Takes what `work` answers. */
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: Error) => void;
 }
+
+/** How many statements are sent in one flight at most. */
+const MOST_TOGETHER = 100;
 
 export class SqlBranch implements DataManager {
   readonly sortKey: string;
@@ -51,6 +69,8 @@ export class SqlBranch implements DataManager {
   #declared: SessionState;
   #connection: SqlConnection | undefined = undefined;
   #busy = false;
+  /** How much of what was sent together is still under way. */
+  #running = 0;
   /** Stops the cursor or stream under way, which may stay open for as long as its reader likes. */
   #stop: (() => void) | undefined = undefined;
   #closed = false;
@@ -61,9 +81,16 @@ export class SqlBranch implements DataManager {
   #cancelled: Error | undefined = undefined;
   #giveUp: ((reason: Error) => void) | undefined = undefined;
   readonly #waiting: Waiting[] = [];
+  /** Called in place of sending what waits: the commit is to go with it. */
+  #onBoarding: (() => void) | undefined = undefined;
+  /** What waits goes with the commit. */
+  #rides = false;
+  #aborting = false;
   #idle: (() => void)[] | undefined = undefined;
   #savepoints = 0;
   #turns: Turns | undefined = undefined;
+  /** How many statements waited for somebody's turn to end when the end began. */
+  #refused = 0;
 
   constructor(session: SqlSession, txn: Transaction, state: SessionState, keep: boolean) {
     this.session = session;
@@ -97,6 +124,7 @@ export class SqlBranch implements DataManager {
   get changed(): boolean {
     const connection = this.#connection;
     if (connection === undefined || this.#ended || this.#declared === 'readonly') return false;
+    if (this.#rides) return true;
     if (this.#declared === 'changed') return connection.open;
     return this.session.detectWrites && (connection.wrote || connection.maybeWrote || connection.failed);
   }
@@ -117,17 +145,17 @@ export class SqlBranch implements DataManager {
 
   /**
    * Runs `work` when everything asked for before is done. A cursor or stream gives the way to `stop` it; a client with a transaction of
-   * its own says so by its `turn`.
+   * its own says so by its `turn`; a statement that may be sent together with others says so by `shares`.
    *
    * @throws ConcurrentUseError when somebody else has the connection for too long.
    */
-  perform<T>(work: Work<T>, stop?: () => void, turn?: Turn): Promise<T> {
+  perform<T>(work: Work<T>, stop?: () => void, turn?: Turn, shares?: () => boolean): Promise<T> {
     const refusal = this.refusal ?? turn?.lost;
     if (refusal !== undefined) return Promise.reject(refusal);
     if (this.#turns !== undefined && this.#turns.current !== turn) {
-      return this.#turns.wait(turn, () => this.perform(work, stop, turn));
+      return this.#turns.wait(turn, () => this.perform(work, stop, turn, shares));
     }
-    return stop === undefined ? this.#enqueue(work, stop) : this.#stream(work, stop);
+    return stop === undefined ? this.#enqueue(work, stop, shares) : this.#stream(work, stop);
   }
 
   /** Why it takes no work any more; undefined while it does. */
@@ -138,16 +166,24 @@ export class SqlBranch implements DataManager {
   #stream<T>(work: Work<T>, stop: () => void): Promise<T> {
     const turn = this.turns.open('stream');
     const whileOpen: Work<T> = (connection) => (turn.lost === undefined ? work(connection) : Promise.reject(turn.lost));
-    return this.#enqueue(whileOpen, stop).finally(() => this.turns.close(turn));
+    return this.#enqueue(whileOpen, stop, undefined).finally(() => this.turns.close(turn));
   }
 
-  #enqueue<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
-    if (!this.#busy) {
-      this.#busy = true;
-      return this.#start(work, stop);
-    }
+  #enqueue<T>(work: Work<T>, stop: (() => void) | undefined, shares: (() => boolean) | undefined): Promise<T> {
+    const connection = this.#connection;
+    const mayGoWithCommit = shares !== undefined && this.session.commitsBehindStatements;
     return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ start: () => resolve(this.#start(work, stop)), refuse: reject });
+      if (!this.#busy && connection !== undefined && !mayGoWithCommit) {
+        this.#busy = true;
+        this.#running = 1;
+        return this.#start(connection, { work, stop, resolve, reject });
+      }
+      this.#waiting.push({ work, stop, shares, resolve, reject });
+      if (this.#busy) return;
+      this.#busy = true;
+      if (connection === undefined) this.#connectAndGoOn();
+      // What is asked for before anything else happens goes along: the commit that comes when the function has returned, too.
+      else queueMicrotask(() => process.nextTick(() => this.#next()));
     });
   }
 
@@ -156,58 +192,115 @@ export class SqlBranch implements DataManager {
     return (this.#turns ??= new Turns(this.session.name, this.#txn.id, this.session.server.acquireTimeoutMs));
   }
 
-  #start<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
+  #connectAndGoOn(): void {
+    const { watch } = this.#txn.manager;
+    watch?.working(this.#txn);
+    const readOnly = this.#declared === 'readonly';
+    const goOn = (): void => {
+      watch?.worked(this.#txn);
+      this.#next();
+    };
+    this.session
+      .acquire(this.#txn, readOnly, () => this.#whenCancelled())
+      .then(
+        (connection) => {
+          this.#take(connection, readOnly);
+          goOn();
+        },
+        (error: Error) => {
+          this.#waiting.shift()!.reject(this.#explain(error));
+          goOn();
+        },
+      );
+  }
+
+  #take(connection: SqlConnection, readOnly: boolean): void {
+    this.#giveUp = undefined;
+    connection.start({
+      options: this.#txn.options,
+      readOnly,
+      xid: () => this.session.xidOf(this.#txn.id),
+      mayPrepare: !readOnly && !this.lastResource,
+    });
+    this.#connection = connection;
+  }
+
+  /** Starts work on a connection that is idle, or on which it may travel with what was started before. */
+  #start(connection: SqlConnection, { work, stop, resolve, reject }: Omit<Waiting, 'shares'>): void {
     this.#txn.manager.watch?.working(this.#txn);
-    return (
-      this.#connection === undefined ? this.#connectAndRun(work, stop) : this.#run(this.#connection, work, stop)
-    ).then(
+    this.#stop = stop;
+    started(connection, work).then(
       (value) => {
         this.#through();
-        return value;
+        (resolve as (value: unknown) => void)(value);
       },
       (error: Error) => {
         const explained = this.#explain(error);
         this.#through();
-        throw explained;
+        reject(explained);
       },
     );
   }
 
-  async #connectAndRun<T>(work: Work<T>, stop: (() => void) | undefined): Promise<T> {
-    const connection = await this.#connect();
-    // The end may have begun while the connection was waited for.
-    if (this.#closed) throw this.#closedError();
-    return this.#run(connection, work, stop);
-  }
-
-  #run<T>(connection: SqlConnection, work: Work<T>, stop: (() => void) | undefined): Promise<T> {
-    this.#stop = stop;
-    try {
-      return work(connection);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
   #through(): void {
     this.#txn.manager.watch?.worked(this.#txn);
+    if (--this.#running > 0) return;
     this.#stop = undefined;
     this.#next();
   }
 
+  /** Goes on with what waits, or is idle. */
   #next(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) {
-      this.#busy = false;
-      const idle = this.#idle;
-      this.#idle = undefined;
-      if (idle !== undefined) for (const resolve of idle) resolve();
-    } else if (this.#closed) {
-      next.refuse(this.#closedError());
-      this.#next();
-    } else {
-      next.start();
+    while (this.#waiting.length > 0) {
+      if (!this.#isRefusing) return this.#goOn();
+      // The end may have begun while it waited.
+      this.#waiting.shift()!.reject(this.#closedError());
     }
+    this.#busy = false;
+    const idle = this.#idle;
+    this.#idle = undefined;
+    if (idle !== undefined) for (const resolve of idle) resolve();
+    this.#board();
+  }
+
+  #goOn(): void {
+    if (this.#board()) return;
+    const connection = this.#connection;
+    if (connection === undefined) this.#connectAndGoOn();
+    else this.#send(connection, this.#takeTogether(connection));
+  }
+
+  #board(): boolean {
+    const onBoarding = this.#onBoarding;
+    this.#onBoarding = undefined;
+    onBoarding?.();
+    return onBoarding !== undefined;
+  }
+
+  /** What waits isn't sent any more. */
+  get #isRefusing(): boolean {
+    return this.#closed && (this.#aborting || !this.session.commitsBehindStatements);
+  }
+
+  /** Takes what is to be sent next: the first that waits, and with it those behind it that may go in the same flight. */
+  #takeTogether({ together }: SqlConnection): Waiting[] {
+    const waiting = this.#waiting;
+    let count = 1;
+    if (together !== undefined && waiting.length > 1 && waiting[0]!.shares?.() === true) {
+      while (count < waiting.length && count < MOST_TOGETHER && waiting[count]!.shares?.() === true) count++;
+    }
+    return waiting.splice(0, count);
+  }
+
+  /** Sends what was taken; `besides` asks for what is to go along. */
+  #send(connection: SqlConnection, taken: readonly Waiting[], besides?: () => void): void {
+    this.#running = taken.length;
+    const ask = (): void => {
+      for (const each of taken) this.#start(connection, each);
+      besides?.();
+    };
+    if (taken.length === 1 && besides === undefined) ask();
+    else connection.together!(ask);
   }
 
   /** What the user is told: the deadline rather than its consequence, and where the statement was asked for. */
@@ -217,20 +310,6 @@ export class SqlBranch implements DataManager {
     // A driver's error comes from its socket; from here the stack leads back to the statement.
     if (error instanceof Error && !(error instanceof TransactionError)) Error.captureStackTrace(error);
     return error;
-  }
-
-  async #connect(): Promise<SqlConnection> {
-    const readOnly = this.#declared === 'readonly';
-    const connection = await this.session.acquire(this.#txn, readOnly, () => this.#whenCancelled());
-    this.#giveUp = undefined;
-    connection.start({
-      options: this.#txn.options,
-      readOnly,
-      xid: () => this.session.xidOf(this.#txn.id),
-      mayPrepare: !readOnly && !this.lastResource,
-    });
-    this.#connection = connection;
-    return connection;
   }
 
   /** Rejects when the deadline passes while a connection is waited for. */
@@ -255,8 +334,8 @@ export class SqlBranch implements DataManager {
     this.#cancelled = reason;
     this.#giveUp?.(reason);
     this.#turns?.refuse(reason);
-    // A COMMIT on its way is the decision: it isn't stopped.
-    if (this.#busy && !this.#committing) this.#connection?.cancel(reason);
+    // A COMMIT on its way is the decision: it isn't stopped. What goes ahead of it is.
+    if (this.#busy && (!this.#committing || this.#rides)) this.#connection?.cancel(reason);
   }
 
   tpcBegin(): void {
@@ -266,19 +345,20 @@ export class SqlBranch implements DataManager {
   /** Takes no more work; what waits for its turn is refused, what is queued behind a statement when it comes to it. */
   #close(): void {
     this.#closed = true;
-    this.#turns?.refuse(this.#closedError());
+    this.#refused += this.#turns?.refuse(this.#closedError()) ?? 0;
   }
 
   /** Learns whether there is anything to commit, where more than this one depends on it. */
   commit(txn: Transaction): Awaitable<void> {
     const connection = this.#connection;
     const turn = this.#turns?.current;
+    if (this.#refused > 0) throw this.#stillUnderWay();
     const ending = turn?.ending;
     if (ending !== undefined) {
       turn!.ending = undefined;
       return ending.then(() => this.commit(txn));
     }
-    if (this.#busy) return this.#refuseInFlight(txn);
+    if (this.#busy) return this.session.commitsBehindStatements ? this.#commitBehind(txn) : this.#refuseInFlight(txn);
     if (turn !== undefined) throw this.turns.stillOpen();
     if (connection === undefined) return undefined;
     if (connection.broken !== undefined && this.changed) {
@@ -293,12 +373,36 @@ export class SqlBranch implements DataManager {
     return connection.hasWritten().then(() => undefined);
   }
 
+  /** What is under way counts. What still waits goes with the COMMIT, where that is all that there is to do. */
+  async #commitBehind(txn: Transaction): Promise<void> {
+    if (this.#stop !== undefined) return this.#refuseInFlight(txn);
+    const isAll =
+      txn.resources.length === 1 &&
+      this.session.twoPhase !== true &&
+      this.#declared !== 'readonly' &&
+      txn.manager.sandbox === undefined;
+    if (isAll) await new Promise<void>((resolve) => (this.#onBoarding = resolve));
+    const connection = this.#connection;
+    const mayRide = isAll && this.#waiting.length > 0 && connection?.together !== undefined;
+    if (mayRide && this.#waiting.every(({ shares }) => shares?.() === true)) {
+      this.#rides = true;
+      return;
+    }
+    if (this.#waiting.length > 0 && isAll) this.#goOn();
+    if (this.#busy) await this.#whenIdle();
+    return this.commit(txn);
+  }
+
   async #refuseInFlight(txn: Transaction): Promise<void> {
     this.#giveUp?.(this.#closedError());
     // A stream that was read to its end is through in a moment; a cursor that was left open never is.
     if (this.#stop !== undefined && (await this.#idleWithin(STREAM_GRACE_MS))) return this.commit(txn);
     if (this.#stop === undefined) await this.#whenIdle();
-    throw new ConcurrentUseError(
+    throw this.#stillUnderWay();
+  }
+
+  #stillUnderWay(): ConcurrentUseError {
+    return new ConcurrentUseError(
       `every statement must be awaited, and every cursor closed, before its transaction commits; one on '${this.session.name}' was still under way, so nothing is committed`,
       { resource: this.session.name, xid: this.#txn.id, phase: 'commit' },
     );
@@ -314,10 +418,22 @@ export class SqlBranch implements DataManager {
     return txn.way === 'one-phase' || this.lastResource ? this.#commitOnePhase(connection) : this.#prepare(connection);
   }
 
-  async #releaseUnchanged(connection: SqlConnection): Promise<'read-only'> {
-    if (this.#mustCommitReads(connection)) await this.#commitReads(connection);
-    else await this.#end();
-    return 'read-only';
+  #releaseUnchanged(connection: SqlConnection): Awaitable<'read-only'> {
+    const ending = this.#mustCommitReads(connection) ? this.#commitReads(connection) : this.#endReads(connection);
+    return ending === undefined ? 'read-only' : ending.then(() => 'read-only');
+  }
+
+  /**
+   * Ends what has only read. Where that was declared nobody waits for it: all has been read, and no answer could change it. The connection
+   * goes back when the answer is there.
+   */
+  #endReads(connection: SqlConnection): Promise<void> | undefined {
+    const isWaitedFor = this.#declared !== 'readonly' || this.keep || this.#txn.manager.sandbox !== undefined;
+    if (isWaitedFor) return this.#end();
+    this.#ended = true;
+    const release = (): void => this.#release();
+    connection.rollback().then(release, release);
+    return undefined;
   }
 
   /**
@@ -336,24 +452,43 @@ export class SqlBranch implements DataManager {
     } catch (error) {
       this.#told = true;
       // Nothing was written, so there is nothing that could have been stored.
-      throw connection.broken === undefined ? error : connection.lost();
+      throw connection.broken === undefined ? error : connectionLost(this.session.name, connection.broken, false);
     } finally {
       this.#release();
     }
   }
 
-  async #commitOnePhase(connection: SqlConnection): Promise<void> {
-    const learning = this.state === 'changed' ? connection.learnXid() : undefined;
-    if (learning !== undefined) await learning;
+  #commitOnePhase(connection: SqlConnection): Promise<void> {
+    const learning = this.#rides || this.state !== 'changed' ? undefined : connection.learnXid();
+    return learning === undefined ? this.#sendCommit(connection) : learning.then(() => this.#sendCommit(connection));
+  }
+
+  #sendCommit(connection: SqlConnection): Promise<void> {
     this.#committing = true;
-    try {
-      await connection.commit();
-    } catch (error) {
-      this.#told = true;
-      if (!connection.isUncertain) throw error;
-      await this.session.server.resolveCommit(connection, this.#txn, error as Error);
-    }
+    return (this.#rides ? this.#commitRiding(connection) : connection.commit()).then(
+      () => this.#release(),
+      (error: Error) => this.#commitFailed(connection, error),
+    );
+  }
+
+  async #commitFailed(connection: SqlConnection, error: Error): Promise<void> {
+    this.#told = true;
+    // The deadline has stopped what went ahead of the COMMIT.
+    if (!connection.isUncertain) throw this.#rides ? (this.#cancelled ?? error) : error;
+    await this.session.server.resolveCommit(connection, this.#txn, error);
     this.#release();
+  }
+
+  async #commitRiding(connection: SqlConnection): Promise<void> {
+    let committed: Promise<void> | undefined;
+    this.#send(connection, this.#waiting.splice(0), () => {
+      committed = connection.commit();
+    });
+    try {
+      await committed;
+    } finally {
+      await this.#whenIdle();
+    }
   }
 
   /**
@@ -417,6 +552,9 @@ export class SqlBranch implements DataManager {
   /** Undoes everything and gives the connection back. Closed at once; what is under way may end first. */
   abort(): Awaitable<void> {
     this.#close();
+    this.#aborting = true;
+    // What was to go with the commit isn't sent.
+    if (this.#rides && this.#waiting.length > 0) this.#next();
     if (this.#ended) return undefined;
     if (this.#connection === undefined && !this.#busy) {
       this.#ended = true;
@@ -430,6 +568,8 @@ export class SqlBranch implements DataManager {
     if (this.#busy) {
       this.#giveUp?.(this.#closedError());
       if (this.#stop !== undefined) await this.#stopStream(this.#stop);
+      // Its result is of no use any more, and it may never come.
+      if (!(await this.#idleWithin(STREAM_GRACE_MS))) this.#connection?.cancel(this.#closedError());
       await this.#whenIdle();
     }
     const connection = this.#connection;

@@ -36,6 +36,11 @@ export interface SqlConnection {
   maybeWrote: boolean;
   /** Begins with the next statement. */
   start(begin: SqlBegin): void;
+  /**
+   * Sends all that is asked for in `ask` in one flight, where that can be done: each is answered as if it had been sent alone. Undefined where
+   * it can't.
+   */
+  readonly together?: ((ask: () => void) => void) | undefined;
   /** Asks the server whether anything was written, where that doesn't show. */
   hasWritten(): Promise<boolean>;
   /** Finds out what is needed to resolve a lost reply to the commit, where it isn't known. */

@@ -93,17 +93,22 @@ export class Enlistment {
     }
   }
 
-  /** Runs `work` on the connection in turn; a cursor or stream gives the way to `stop` it. */
-  perform<T>(work: Work<T>, stop?: () => void): Promise<T> {
+  /**
+   * Runs `work` on the connection in turn; a cursor or stream gives the way to `stop` it, a statement that may be sent together with others says
+   * so by `shares`.
+   */
+  perform<T>(work: Work<T>, stop?: () => void, shares?: () => boolean): Promise<T> {
     return this.#pending === undefined
-      ? this.#perform(work, stop)
-      : this.#pending.then(() => this.#perform(work, stop));
+      ? this.#perform(work, stop, shares)
+      : this.#pending.then(() => this.#perform(work, stop, shares));
   }
 
-  #perform<T>(work: Work<T>, stop?: () => void): Promise<T> {
+  #perform<T>(work: Work<T>, stop?: () => void, shares?: () => boolean): Promise<T> {
     try {
       const branch = this.#required();
-      return stop === undefined ? branch.perform(work, stop, this.#own?.turn) : this.#performStream(branch, work, stop);
+      return stop === undefined
+        ? branch.perform(work, stop, this.#own?.turn, shares)
+        : this.#performStream(branch, work, stop);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -38,6 +38,8 @@ export abstract class SqlSession implements Session, RecoverableResource {
   twoPhase: 'auto' | boolean = 'auto';
   /** Whether writes are found by themselves; see {@link RegisterOptions.detectWrites}. */
   detectWrites = true;
+  /** @internal Whether a commit is sent behind statements that nobody has awaited, rather than refused. */
+  readonly commitsBehindStatements: boolean;
   #initialState: SessionState = 'active';
   #keepSession = false;
   #coordinator: SessionCoordinator = transaction;
@@ -49,6 +51,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     name: string,
     makeServer: (name: string) => SqlServer,
     makeReader: ((name: string) => SqlServer) | undefined,
+    commitsBehindStatements = false,
   ) {
     if (typeof name !== 'string' || !NAME.test(name)) {
       throw new ConfigurationError(
@@ -58,6 +61,7 @@ export abstract class SqlSession implements Session, RecoverableResource {
     this.name = name;
     this.server = makeServer(name);
     this.reader = makeReader?.(name);
+    this.commitsBehindStatements = commitsBehindStatements;
   }
 
   /** Called by `register`. Holds for transactions that the session joins from now on. */

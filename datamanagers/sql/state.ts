@@ -2,7 +2,7 @@
 
 /**
  * - `none`: nothing that a rollback would lose.
- * - `maybe`: nothing that the tag shows, but what it calls may write, which only the server knows; or a setting, which a rollback would undo. Or a setting, which a rollback would undo.
+ * - `maybe`: nothing that the tag shows, but what it calls may write, which only the server knows; or a setting, which a rollback would undo.
  * - `write`: something that must be committed.
  */
 export type Effect = 'none' | 'maybe' | 'write';

@@ -108,23 +108,42 @@ export interface Statement {
   readonly maybeSeveral: boolean;
   /** Whether it sends a notification from a SELECT: that takes a commit, and neither the tag nor the server shows it. */
   readonly notifies: boolean;
-  /** How often it was looked at. */
+  /** Whether it works on rows, or is a savepoint, and nothing else: what is asked for next doesn't depend on its having been done. */
+  readonly isOrdinary: boolean;
+  /** Whether it makes the server forget what was prepared on the connection. */
+  readonly forgetsPrepared: boolean;
+  /** How often it was sent. */
   uses: number;
 }
 
+/** Others may change what the next statement means, have a protocol of their own, or change the session. */
+const ORDINARY: ReadonlySet<string> = new Set([
+  'select',
+  'insert',
+  'update',
+  'delete',
+  'merge',
+  'with',
+  'values',
+  'table',
+  'savepoint',
+  'release',
+]);
+
+const FORGETS = /\bdeallocate\s+(?:prepare\s+)?all\b/i;
 const NOTIFIES = /\bpg_notify\s*\(/i;
 
-const lookedAt = remembering((text): Statement => ({
-  control: transactionControl(text),
-  effect: effectOf(leadingKeyword(text)),
-  notifies: NOTIFIES.test(text),
-  maybeSeveral: maybeSeveral(text),
-  uses: 0,
-}));
-
 /** Looks at a text, once for those that come again. */
-export function statementOf(text: string): Statement {
-  const statement = lookedAt(text);
-  statement.uses++;
-  return statement;
-}
+export const statementOf: (text: string) => Statement = remembering((text): Statement => {
+  const keyword = leadingKeyword(text);
+  const several = maybeSeveral(text);
+  return {
+    control: transactionControl(text),
+    effect: effectOf(keyword),
+    notifies: NOTIFIES.test(text),
+    forgetsPrepared: FORGETS.test(text),
+    maybeSeveral: several,
+    isOrdinary: ORDINARY.has(keyword) && !several,
+    uses: 0,
+  };
+});

@@ -98,9 +98,11 @@ export class Turns {
     }
   }
 
-  /** Refuses all that wait. */
-  refuse(error: Error): void {
-    for (const { refuse } of this.#waiting.splice(0)) refuse(error);
+  /** Refuses all that wait, and returns how many did. */
+  refuse(error: Error): number {
+    const refused = this.#waiting.splice(0);
+    for (const { refuse } of refused) refuse(error);
+    return refused.length;
   }
 
   /** Takes the connection from whoever has it: what was done in those turns is being rolled back. */

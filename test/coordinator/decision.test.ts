@@ -342,6 +342,6 @@ test('a store that can’t be reached when a transaction begins keeps none of on
   const one = process(log);
   await one.coordinator.run(() => one.a.set('key', 'alone'));
   assert.equal(seen(one), ['alone', undefined]);
-  const error = await assert.rejects(both(one, 'x'), ConfigurationError);
+  const error = await assert.rejects(both(one, 'x'), DecisionFailedError);
   assert.match(error.message, 'could not be reached when it began');
 });

@@ -21,9 +21,11 @@ class Target implements OutboxTarget {
   readonly name: string;
   readonly delivered: StoredMessage[] = [];
   fails: Error | undefined = undefined;
+  readonly knowsAgain: boolean;
 
-  constructor(name: string) {
+  constructor(name: string, knowsAgain = false) {
     this.name = name;
+    this.knowsAgain = knowsAgain;
   }
 
   async deliver(message: StoredMessage): Promise<void> {
@@ -83,6 +85,31 @@ test('what is handed over is delivered once the transaction has committed, in or
   assert.is(a.committed.get('key'), 'x');
   assert.equal(store.messages, []);
   assert.is(txn.outcome!.way, 'two-phase', 'one database that is not the store’s prepares for its sake');
+});
+
+test('what its target would know again is deleted a little later, many at once, and when the process closes', async () => {
+  const { coordinator, a, log, store } = process();
+  const cache = new Target('mail', true);
+  coordinator.delivers(cache);
+  const removals: number[] = [];
+  const remove = log.outbox.remove.bind(log.outbox);
+  log.outbox.remove = (messages) => {
+    removals.push(messages.length);
+    return remove(messages);
+  };
+  const send = (payload: string): Promise<void> =>
+    coordinator.run((txn) => {
+      a.set('key', payload);
+      handOver(txn, [], payload);
+    });
+  for (const payload of ['1', '2', '3']) await send(payload);
+  assert.equal(cache.payloads, ['1', '2', '3']);
+  assert.equal(removals, [], 'nobody has waited for that');
+  await assert.eventually(() => store.messages.length === 0);
+  assert.equal(removals, [3]);
+  await send('4');
+  await coordinator.close();
+  assert.equal(removals, [3, 1]);
 });
 
 test('it is stored with the decision: before the first resource finishes', async () => {

@@ -2,18 +2,27 @@
 import { DecisionFailedError, type Decision, type DecisionNode, type DecisionRow, FencedError } from 'unanimous';
 import type { DecidedOutcome } from 'unanimous';
 import type { Database, Ledger } from './database.ts';
+import { Messages } from './messages.ts';
 import type { Reply } from './network.ts';
 import type { Simulator } from './simulator.ts';
+import type { Situations } from './situations.ts';
 
 const NOWHERE = new Date(0);
 
 export class DecisionStore {
+  /** Its identity, which is in the ids of all transactions that it decides. */
+  readonly id: string;
+  readonly database: Database;
+  /** What is to be done after commits, stored with decisions. */
+  readonly messages: Messages;
+  readonly #situations: Situations;
   readonly #simulator: Simulator;
   readonly #nodes = new Map<string, { expiresMs: number }>();
-  readonly decisions = new Map<string, DecisionRow>();
+  readonly decisions = new Map<string, DecisionRow & { readonly writtenMs: number }>();
+  /** When those were taken the right to decide that have it no more. */
+  readonly fencedMs = new Map<string, number>();
   /** Decisions that are being written, which keep the row of their node from being deleted. */
   readonly #writing = new Map<string, number>();
-  readonly #database: Database;
   /** What has ever been decided, and how. */
   readonly #everDecided = new Map<string, DecidedOutcome>();
   readonly #ledger: Ledger;
@@ -21,10 +30,17 @@ export class DecisionStore {
   /** How far the clock of the server is off: leases are by it. */
   offsetMs = 0;
 
-  constructor(database: Database, simulator: Simulator, ledger: Ledger) {
+  constructor(
+    id: string,
+    database: Database,
+    { simulator, ledger, situations }: { simulator: Simulator; ledger: Ledger; situations: Situations },
+  ) {
+    this.id = id;
+    this.database = database;
     this.#ledger = ledger;
-    this.#database = database;
     this.#simulator = simulator;
+    this.#situations = situations;
+    this.messages = new Messages(() => this.#nowMs);
   }
 
   get #nowMs(): number {
@@ -33,6 +49,7 @@ export class DecisionStore {
 
   /** What was on its way is gone with the server. */
   crash(): void {
+    if (this.#writing.size > 0) this.#situations.occurred('a decision store died with a decision on its way');
     this.#writing.clear();
   }
 
@@ -50,31 +67,41 @@ export class DecisionStore {
   decide(decision: Decision, connection: number | undefined, reply: Reply): void {
     const { gid, incarnation } = decision;
     const refuse = (error: Error): void => {
-      if (connection !== undefined) this.#database.close(connection);
+      if (connection !== undefined) this.database.close(connection);
       reply(() => {
         throw error;
       });
     };
-    if (!this.#nodes.has(incarnation)) return refuse(new FencedError(`${incarnation} was taken for dead`));
-    if (this.decisions.has(gid)) return refuse(new DecisionFailedError(`${gid} is decided`));
-    if (connection !== undefined && !this.#database.has(connection)) {
+    if (!this.#nodes.has(incarnation)) {
+      this.#situations.occurred('who was taken for dead tried to decide');
+      return refuse(new FencedError(`${incarnation} was taken for dead`));
+    }
+    const refuseSecond = (): void => {
+      if (this.decisions.get(gid)!.outcome === 'aborted') {
+        this.#situations.occurred('a tombstone was first, and a decision came too late');
+      }
+      refuse(new DecisionFailedError(`${gid} is decided`));
+    };
+    if (this.decisions.has(gid)) return refuseSecond();
+    if (connection !== undefined && !this.database.has(connection)) {
       return refuse(new DecisionFailedError('the connection is gone', { cause: new Error('gone') }));
     }
     this.#writing.set(incarnation, (this.#writing.get(incarnation) ?? 0) + 1);
-    this.#database.server.soon(() => {
+    this.database.server.soon(() => {
       const left = this.#writing.get(incarnation)! - 1;
       if (left === 0) this.#writing.delete(incarnation);
       else this.#writing.set(incarnation, left);
       // Somebody else was first with the primary key.
-      if (this.decisions.has(gid)) refuse(new DecisionFailedError(`${gid} is decided`));
-      else if (connection !== undefined && !this.#database.has(connection)) {
+      if (this.decisions.has(gid)) refuseSecond();
+      else if (connection !== undefined && !this.database.has(connection)) {
         refuse(new DecisionFailedError('the connection is gone', { cause: new Error('gone') }));
       } else {
         this.#write(decision, 'committed');
-        if (connection !== undefined) this.#database.commit(connection);
+        this.messages.add(gid, decision.messages ?? []);
+        if (connection !== undefined) this.database.commit(connection);
         reply(() => undefined);
       }
-      this.#database.server.letGo();
+      this.database.server.letGo();
     });
   }
 
@@ -86,15 +113,20 @@ export class DecisionStore {
       this.breaches.push(`contradicted: ${gid} was ${before}, now ${outcome}`);
     }
     this.#everDecided.set(gid, outcome);
-    this.decisions.set(gid, { gid, incarnation, participants, outcome, createdAt: NOWHERE });
+    if (outcome === 'committed') this.#ledger.fate(gid).isDecided = true;
+    const writtenMs = this.#simulator.nowMs;
+    this.decisions.set(gid, { gid, incarnation, participants, outcome, createdAt: NOWHERE, writtenMs });
   }
 
   settle(decision: Decision, reply: Reply): void {
     const { gid, incarnation } = decision;
     // An insert under the key of one that is being written waits for it.
-    this.#database.server.when(
+    this.database.server.when(
       () => !this.#writing.has(incarnation),
       () => {
+        const before = this.decisions.get(gid)?.outcome;
+        if (before === 'committed') this.#situations.occurred('a decision was first, and a tombstone came too late');
+        if (!this.#nodes.has(incarnation)) this.#situations.occurred('who was taken for dead asked for its decision');
         if (!this.decisions.has(gid) && this.#nodes.has(incarnation)) this.#write(decision, 'aborted');
         const outcome = this.decisions.get(gid)?.outcome;
         reply(() => outcome);
@@ -112,11 +144,25 @@ export class DecisionStore {
     }));
   }
 
+  isRegistered(incarnation: string): boolean {
+    return this.#nodes.has(incarnation);
+  }
+
+  /** Decides by hand where nothing is decided, and nobody does at this moment; false where that isn't so. */
+  actByHand(decision: Decision, outcome: DecidedOutcome): boolean {
+    const { gid, incarnation } = decision;
+    if (this.decisions.has(gid) || !this.#nodes.has(incarnation) || this.#writing.has(incarnation)) return false;
+    this.#write(decision, outcome);
+    return true;
+  }
+
   fence(incarnation: string, reply: Reply): void {
-    this.#database.server.when(
+    if (this.#writing.has(incarnation)) this.#situations.occurred('a fence waited for a decision on its way');
+    this.database.server.when(
       () => !this.#writing.has(incarnation),
       () => {
         this.#nodes.delete(incarnation);
+        if (!this.fencedMs.has(incarnation)) this.fencedMs.set(incarnation, this.#simulator.nowMs);
         reply(() => true);
       },
     );

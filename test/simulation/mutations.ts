@@ -25,7 +25,12 @@ const DECISIONS = 'coordinator/decisions.ts';
 const TWO_PHASE = 'coordinator/two-phase.ts';
 const COMMIT = 'coordinator/commit.ts';
 const STORE = 'test/simulation/decision-store.ts';
-const SESSION = 'test/simulation/process.ts';
+const SESSION = 'test/simulation/session.ts';
+const COMMIT_WAY = 'coordinator/commit-way.ts';
+const RUN = 'coordinator/run.ts';
+const DELIVERIES = 'coordinator/deliveries.ts';
+/** Where the decision store begins to write. */
+const SOON = 'this.database.server.soon(() => {\n      const left';
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -41,7 +46,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the fence doesn’t wait for decisions on their way',
-    seed: 20,
+    seed: 12,
     changes: [
       {
         file: STORE,
@@ -92,6 +97,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a decision is collected though somebody still lists it',
+    seed: 5,
     changes: [{ file: RECOVERY, from: ' && !listed.has(gid)', to: '' }],
   },
   {
@@ -106,11 +112,11 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a session believes that there is no such branch',
-    changes: [{ file: SESSION, from: 'else if (!(await this.#isListed(gid))) return;', to: 'else return;' }],
+    changes: [{ file: SESSION, from: 'else if (!(await this.#isListed(gid))) return', to: 'else return' }],
   },
   {
     name: 'who is alive is read before what is prepared',
-    seed: 118,
+    seed: 206,
     changes: [
       {
         file: RECOVERY,
@@ -150,8 +156,159 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a fenced process writes a tombstone over what others have followed and forgotten',
+    seed: 10,
     changes: [
       { file: STORE, from: '&& this.#nodes.has(incarnation)) this.#write(decision', to: ') this.#write(decision' },
+    ],
+  },
+  {
+    name: 'two that have written commit in one phase each',
+    changes: [
+      { file: COMMIT_WAY, from: 'if (durables + lastResources > 1 || messages', to: 'if (messages' },
+      { file: COMMIT_WAY, from: 'if (durables === 1 && changes', to: 'if (durables >= 1 && changes' },
+    ],
+  },
+  {
+    name: 'a commit is acknowledged before its decision is durable',
+    changes: [
+      {
+        file: COMMIT,
+        from: 'if (deciding !== undefined) await deciding;',
+        to: 'if (deciding !== undefined) deciding.catch(() => undefined);',
+      },
+    ],
+  },
+  {
+    name: 'the decision store answers before the decision is durable',
+    changes: [{ file: STORE, from: SOON, to: `reply(() => undefined);\n    ${SOON}` }],
+  },
+  {
+    name: 'a decision is written over a tombstone',
+    changes: [
+      {
+        file: STORE,
+        from: 'if (this.decisions.has(gid)) return refuseSecond();',
+        to: "if (this.decisions.get(gid)?.outcome === 'committed') return refuseSecond();",
+      },
+      {
+        file: STORE,
+        from: 'if (this.decisions.has(gid)) refuseSecond();',
+        to: "if (this.decisions.get(gid)?.outcome === 'committed') refuseSecond();",
+      },
+    ],
+  },
+  {
+    name: 'a transaction in doubt is tried again',
+    changes: [
+      { file: RUN, from: 'if (isFinished(txn.status) || unrepeatable', to: 'if (unrepeatable' },
+      { file: RUN, from: 'return txn.isRetryableError(thrown);', to: 'return true;' },
+    ],
+  },
+  {
+    name: 'the one that commits along with the decision isn’t the last',
+    changes: [
+      { file: COMMIT_WAY, from: 'return { order: withLast(order, carrier), decision', to: 'return { order, decision' },
+    ],
+  },
+  {
+    name: 'a decision goes by a connection to an earlier life of its server',
+    changes: [
+      {
+        file: STORE,
+        from: 'if (connection !== undefined && !this.database.has(connection)) {\n      return',
+        to: 'if (connection === -1) {\n      return',
+      },
+      {
+        file: STORE,
+        from: 'else if (connection !== undefined && !this.database.has(connection)) {',
+        to: 'else if (connection === -1) {',
+      },
+      {
+        file: STORE,
+        from: 'if (connection !== undefined) this.database.commit',
+        to: 'if (connection !== undefined && this.database.has(connection)) this.database.commit',
+      },
+    ],
+  },
+  {
+    name: 'what is prepared for another decision store is recovered',
+    changes: [
+      { file: RECOVERY, from: 'return isGidOf(this.#decisions.prefix!, gid);', to: "return gid.startsWith('sim:');" },
+    ],
+  },
+  {
+    name: 'messages are stored before the decision',
+    changes: [
+      { file: STORE, from: SOON, to: `this.messages.add(gid, decision.messages ?? []);\n    ${SOON}` },
+      {
+        file: STORE,
+        from: "this.#write(decision, 'committed');\n        this.messages.add(gid, decision.messages ?? []);",
+        to: "this.#write(decision, 'committed');",
+      },
+    ],
+  },
+  {
+    name: 'a message is deleted before it is delivered',
+    changes: [
+      {
+        file: DELIVERIES,
+        from: 'const isDelivered = await this.#deliver(',
+        to: 'await this.#options.outbox.remove([message]);\n        const isDelivered = await this.#deliver(',
+      },
+    ],
+  },
+  {
+    name: 'what comes behind a message that has failed is delivered',
+    changes: [
+      {
+        file: DELIVERIES,
+        from: 'if (!isDelivered && target.anyOrder !== true) {',
+        to: "if (!isDelivered && target.name === '') {",
+      },
+    ],
+  },
+  {
+    name: 'what comes behind a message is delivered, where it could not be written down that that has failed',
+    changes: [
+      {
+        file: DELIVERIES,
+        from: 'if (left.length > 0 && target.anyOrder !== true) this.#block(target.name, left);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'recovery delivers what comes behind a message that isn’t due',
+    changes: [
+      {
+        file: DELIVERIES,
+        from: 'const claim = { prefix, targets, inOrder, limit',
+        to: 'const claim = { prefix, targets, inOrder: [], limit',
+      },
+    ],
+  },
+  {
+    name: 'who is in doubt keeps his connection',
+    changes: [
+      { file: TWO_PHASE, from: 'for (const manager of held) await attempt(() => manager.hold!(txn), error);', to: '' },
+    ],
+  },
+  {
+    name: 'a claim is renewed when all is delivered',
+    changes: [{ file: DELIVERIES, from: 'isOver = true;\n      environment.clearTimer(timer);', to: 'isOver = true;' }],
+  },
+  {
+    name: 'tombstones of the dead are kept',
+    changes: [{ file: RECOVERY, from: 'await log.forgetTombstones();', to: '' }],
+  },
+  {
+    name: 'decisions that all have followed are kept',
+    changes: [
+      {
+        file: RECOVERY,
+        from: 'if (followed.length > 0) await log.forget',
+        to: 'if (followed.length > 1_000) await log.forget',
+      },
     ],
   },
 ];

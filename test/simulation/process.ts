@@ -1,326 +1,101 @@
 // A process of the application: the real coordinator, over sessions and a decision log that call simulated servers.
-import {
-  CommitOutcomeUnknownError,
-  type DataManager,
-  type DecisionLog,
-  type Decision,
-  type RecoverableResource,
-  type Transaction,
-  TransactionCoordinator,
-  type Vote,
-  type Xid,
-} from 'unanimous';
-import { type Database, NotFoundError } from './database.ts';
-import type { DecisionStore } from './decision-store.ts';
-import type { Network } from './network.ts';
-import { Owner, type Simulator } from './simulator.ts';
+import { type OutboxMessage, type RecoveryReport, type Transaction, TransactionCoordinator } from 'unanimous';
+import { FencedError, TransientError } from 'unanimous';
+import type { Operation } from './database.ts';
+import { ANY_ORDER, IN_ORDER, Letters, Postman } from './letters.ts';
+import { Log } from './log.ts';
+import { incarnationOf } from '../../coordinator/decisions.ts';
+import { checkPass } from './pass.ts';
+import { Part, Session } from './session.ts';
+import { Owner } from './simulator.ts';
+import type { Situation } from './situations.ts';
+import { DECISION_TIMEOUT_MS, LEASE_MS, RECOVERY_EVERY_MS, type Surroundings, type Workplace } from './surroundings.ts';
 
-const CALL_TIMEOUT_MS = 100;
-const LEASE_MS = 1_000;
-const RECOVERY_EVERY_MS = 300;
-/** For how long a session tries to end what it has prepared, before it leaves that to recovery. */
-const RESOLVE_MS = 500;
+/** How far a transaction that is under way has come. */
+type Phase =
+  | 'worked'
+  | 'prepared'
+  | 'committed in one phase'
+  | 'wrote a decision'
+  | 'decided'
+  | 'followed'
+  | 'delivered';
 
-/** What a caller was told. */
-export interface Answer {
-  readonly gid: string;
-  readonly outcome: 'committed' | 'aborted' | 'unknown';
-}
-
-/** What all processes have around them. */
-export interface Surroundings {
-  readonly simulator: Simulator;
-  readonly network: Network;
-  readonly databases: readonly Database[];
-  readonly store: DecisionStore;
-  /** The database that the store is in. */
-  readonly storeDatabase: Database;
-  readonly answers: Answer[];
-  readonly breaches: string[];
-}
-
-/** A database as one process sees it. */
-class Session implements RecoverableResource {
-  readonly name: string;
-  readonly database: Database;
-  readonly #around: Surroundings;
-
-  constructor(database: Database, around: Surroundings) {
-    this.name = database.name;
-    this.database = database;
-    this.#around = around;
-  }
-
-  call<T>(work: () => T): Promise<T> {
-    const { network } = this.#around;
-    return network.call<T>(
-      this.database.server,
-      (reply) =>
-        this.database.server.soon(() => {
-          let answer: () => T;
-          try {
-            const value = work();
-            answer = () => value;
-          } catch (error) {
-            answer = () => {
-              throw error;
-            };
-          }
-          reply(answer);
-        }),
-      CALL_TIMEOUT_MS,
-    );
-  }
-
-  async listPrepared(): Promise<Xid[]> {
-    return (await this.call(() => this.database.list())).map((gid) => ({ gid, branch: this.name }));
-  }
-
-  commitPrepared({ gid }: Xid): Promise<void> {
-    return this.end('commit', gid, undefined);
-  }
-
-  rollbackPrepared({ gid }: Xid): Promise<void> {
-    return this.end('rollback', gid, undefined);
-  }
-
-  /** Ends a branch: what an answer says of there being none is believed only of a list that doesn't have it. */
-  async end(verb: 'commit' | 'rollback', gid: string, connection: number | undefined): Promise<void> {
-    const { simulator } = this.#around;
-    const untilMs = simulator.nowMs + RESOLVE_MS;
-    let own = connection;
-    for (;;) {
-      try {
-        const by = own;
-        await this.call(() => this.database.end(verb, gid, by));
-        return;
-      } catch (error) {
-        if (!(error instanceof NotFoundError)) own = undefined;
-        else if (!(await this.#isListed(gid))) return;
-        if (simulator.nowMs > untilMs) throw error;
-      }
-      await this.pause(20);
-    }
-  }
-
-  async #isListed(gid: string): Promise<boolean> {
-    try {
-      return (await this.call(() => this.database.list())).includes(gid);
-    } catch {
-      return true;
-    }
-  }
-
-  /** Closes a connection, which its server hears of a little later. */
-  close(connection: number): void {
-    const { simulator } = this.#around;
-    simulator.after(simulator.random.exponential(10), undefined, () => this.database.close(connection));
-  }
-
-  pause(ms: number): Promise<void> {
-    const { simulator } = this.#around;
-    return new Promise((resolve) => void simulator.after(ms, simulator.current, resolve));
-  }
-}
-
-/** A session's part of a transaction. */
-class Part implements DataManager {
-  readonly sortKey: string;
-  readonly session: Session;
-  readonly recoverable: Session;
-  readonly onePhase = true;
-  readonly changed = true;
-  readonly #gid: string;
-  connection: number | undefined;
-  #state: 'open' | 'maybe prepared' | 'prepared' | 'ended' = 'open';
-
-  constructor(session: Session, gid: string, connection: number) {
-    this.session = session;
-    this.recoverable = session;
-    this.sortKey = `~sql:${session.name}`;
-    this.#gid = gid;
-    this.connection = connection;
-  }
-
-  tpcBegin(): void {}
-  commit(): void {}
-
-  async tpcVote(txn: Transaction): Promise<Vote> {
-    const { database } = this.session;
-    const connection = this.connection!;
-    if (txn.way === 'one-phase') {
-      this.#state = 'ended';
-      try {
-        await this.session.call(() => database.commit(connection));
-      } catch (error) {
-        if (error instanceof NotFoundError) throw error;
-        throw new CommitOutcomeUnknownError('the answer to COMMIT was lost', {
-          cause: error,
-          resource: this.session.name,
-        });
-      }
-      return 'commit';
-    }
-    this.#state = 'maybe prepared';
-    try {
-      await this.session.call(() => database.prepare(connection));
-    } catch (error) {
-      if (error instanceof NotFoundError) this.#state = 'ended';
-      throw error;
-    }
-    this.#state = 'prepared';
-    return 'commit';
-  }
-
-  async tpcFinish(): Promise<void> {
-    if (this.#state === 'ended') return;
-    this.#state = 'ended';
-    await this.session.end('commit', this.#gid, this.connection).finally(() => this.release());
-  }
-
-  tpcAbort(): Promise<void> {
-    return this.abort();
-  }
-
-  async abort(): Promise<void> {
-    const state = this.#state;
-    this.#state = 'ended';
-    if (state === 'ended') return;
-    if (state === 'open') return this.release();
-    await this.session.end('rollback', this.#gid, this.connection).finally(() => this.release());
-  }
-
-  hold(): void {
-    this.#state = 'ended';
-    this.release();
-  }
-
-  /** Gives its connection up. */
-  release(): void {
-    const { connection } = this;
-    this.connection = undefined;
-    if (connection !== undefined) this.session.close(connection);
-  }
-
-  /** Its own changes were committed along with the decision, or not. */
-  ended(): void {
-    this.#state = 'ended';
-    this.connection = undefined;
-  }
-}
-
-class Log implements DecisionLog {
-  readonly #around: Surroundings;
-
-  constructor(around: Surroundings) {
-    this.#around = around;
-  }
-
-  #call<T>(work: (store: DecisionStore) => T): Promise<T> {
-    return this.#steps((reply) => {
-      const value = work(this.#around.store);
-      reply(() => value);
-    });
-  }
-
-  #steps<T>(work: Parameters<Network['call']>[1]): Promise<T> {
-    const { network, storeDatabase } = this.#around;
-    return network.call<T>(storeDatabase.server, work, CALL_TIMEOUT_MS);
-  }
-
-  open(): Promise<string> {
-    return this.#call(() => 'store');
-  }
-  register(incarnation: string, _node: string, leaseMs: number): Promise<void> {
-    return this.#call((store) => store.register(incarnation, leaseMs));
-  }
-  renew(incarnation: string, leaseMs: number): Promise<boolean> {
-    return this.#call((store) => store.renew(incarnation, leaseMs));
-  }
-  decide(decision: Decision): Promise<void> {
-    return this.#steps((reply) => this.#around.store.decide(decision, undefined, reply));
-  }
-  carries(manager: DataManager): boolean {
-    return manager instanceof Part && manager.session.database === this.#around.storeDatabase;
-  }
-  async decideWith(manager: DataManager, _txn: Transaction, decision: Decision): Promise<void> {
-    const part = manager as Part;
-    const connection = part.connection!;
-    try {
-      await this.#steps((reply) => this.#around.store.decide(decision, connection, reply));
-      part.ended();
-    } catch (error) {
-      // So that whoever looks for the decision finds one that won't change: its connection is ended.
-      part.ended();
-      part.session.close(connection);
-      throw error;
-    }
-  }
-  settle(decision: Decision): ReturnType<DecisionLog['settle']> {
-    return this.#steps((reply) => this.#around.store.settle(decision, reply));
-  }
-  nodes(): ReturnType<DecisionLog['nodes']> {
-    return this.#call((store) => store.nodes());
-  }
-  fence(incarnation: string): Promise<boolean> {
-    return this.#steps((reply) => this.#around.store.fence(incarnation, reply));
-  }
-  decisions(limit: number): ReturnType<DecisionLog['decisions']> {
-    return this.#call((store) => [...store.decisions.values()].slice(0, limit));
-  }
-  decisionsOf(gids: readonly string[]): ReturnType<DecisionLog['decisionsOf']> {
-    return this.#call((store) => gids.flatMap((gid) => store.decisions.get(gid) ?? []));
-  }
-  forget(gids: readonly string[]): Promise<void> {
-    return this.#call((store) => store.forget(gids));
-  }
-  forgetTombstones(): Promise<void> {
-    return this.#call((store) => store.forgetTombstones());
-  }
-  actByHand(): never {
-    throw new Error('nobody acts by hand here');
-  }
-  handActions(): never {
-    throw new Error('nobody acts by hand here');
-  }
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-}
+const DEATHS: Readonly<Record<Phase, Situation>> = {
+  worked: 'a process died while its application worked',
+  prepared: 'a process died while it prepared',
+  'committed in one phase': 'a process died while it committed in one phase',
+  'wrote a decision': 'a process died while it wrote a decision',
+  decided: 'a process died behind a decision, while the others followed',
+  followed: 'a process died behind a decision, while the others followed',
+  delivered: 'a process died while it delivered messages',
+};
 
 /** One process, which runs transactions in several loops at once until it dies. */
 export class Process extends Owner {
+  readonly store: Workplace['store'];
+  readonly #loops: number;
   readonly #around: Surroundings;
   #coordinator: TransactionCoordinator | undefined = undefined;
-  #sessions: Session[] = [];
+  sessions: Session[] = [];
+  /** Of this life: there is another one after each time that it was taken for dead. */
+  readonly #incarnations = new Set<string>();
+  /** Transactions that are under way, and how far they have come. */
+  readonly #phases = new Map<string, Phase>();
+  /** When the transactions of this life were over. */
+  readonly overMs = new Map<string, number>();
+  /** A pass of its recovery has come to the decisions that may be deleted. */
+  isCollecting = false;
+  /** When the last pass of its recovery was over, in this life. */
+  #passedMs = -Infinity;
   /** No more transactions begin. */
   isResting = false;
   transactions = 0;
+  committed = 0;
 
-  constructor(name: string, around: Surroundings) {
+  constructor(name: string, { store, loops }: Workplace, around: Surroundings) {
     super(name);
+    this.store = store;
+    this.#loops = loops;
     this.#around = around;
   }
 
-  start(loops: number): void {
+  start(): void {
+    const { databases, simulator } = this.#around;
     this.isUp = true;
     this.pausedUntilMs = 0;
-    const coordinator = new TransactionCoordinator({ app: 'sim', onError: () => undefined });
+    simulator.startClock(this, simulator.random.between(0.9, 1.1));
+    const coordinator = new TransactionCoordinator({ app: 'sim', onError: (error) => this.#hearError(error) });
     this.#coordinator = coordinator;
-    this.#sessions = this.#around.databases.map((database) => new Session(database, this.#around));
+    this.sessions = databases.map((database) => new Session(database, this, this.#around));
     coordinator.configure({
-      decisionLog: new Log(this.#around),
-      decisionTimeoutMs: 400,
-      recovery: { leaseMs: LEASE_MS, everyMs: RECOVERY_EVERY_MS, resources: this.#sessions },
+      decisionLog: new Log(this, this.store, this.#around),
+      decisionTimeoutMs: DECISION_TIMEOUT_MS,
+      recovery: { leaseMs: LEASE_MS, everyMs: RECOVERY_EVERY_MS, resources: this.sessions },
     });
+    for (const name of [IN_ORDER, ANY_ORDER]) {
+      coordinator.delivers(new Postman(name, this, this.store, this.#around));
+    }
     const { life } = this;
-    for (let loop = 0; loop < loops; loop++) void this.#loop(coordinator, life);
+    for (let loop = 0; loop < this.#loops; loop++) void this.#loop(coordinator, life, loop);
+  }
+
+  #hearError(error: Error): void {
+    if (error instanceof FencedError) {
+      this.#around.situations.occurred('a process was taken for dead while it lived');
+    }
   }
 
   /** Dies from one moment to the next; each server hears of that when it does. */
   override die(): void {
+    const { databases, simulator, situations } = this.#around;
+    for (const phase of this.#phases.values()) situations.occurred(DEATHS[phase]);
     super.die();
-    const { databases, simulator } = this.#around;
+    this.#phases.clear();
+    this.#incarnations.clear();
+    this.overMs.clear();
+    this.#passedMs = -Infinity;
+    this.isCollecting = false;
     for (const database of databases) {
       simulator.after(simulator.random.exponential(100), undefined, () => database.closeAllOf(this));
     }
@@ -328,56 +103,143 @@ export class Process extends Owner {
 
   /** Nothing is open, and nothing in doubt, as far as this process knows. */
   get isQuiet(): boolean {
-    const { transactions, decisions } = this.#coordinator!.inspect();
-    return transactions.length === 0 && decisions!.inDoubt.length === 0;
+    return this.#coordinator!.inspect().transactions.length === 0 && this.doubtful.length === 0;
   }
 
-  async #loop(coordinator: TransactionCoordinator, life: number): Promise<void> {
+  get doubtful(): readonly string[] {
+    return this.#coordinator?.inspect().decisions?.inDoubt ?? [];
+  }
+
+  get incarnation(): string | undefined {
+    return this.#coordinator?.inspect().decisions?.incarnation;
+  }
+
+  /** Whether a transaction is under way here. */
+  isAtWork(gid: string): boolean {
+    return this.isUp && this.#phases.has(gid);
+  }
+
+  /** One of its transactions has come so far. */
+  isAt(gid: string, phase: Phase): void {
+    if (this.#phases.has(gid)) this.#phases.set(gid, phase);
+  }
+
+  /** It delivers a message now. */
+  delivers(gid: string): void {
+    const { situations } = this.#around;
+    this.isAt(gid, 'delivered');
+    if (this.#phases.has(gid)) situations.occurred('a message was delivered right after its commit');
+    else if (!this.#isOwn(gid)) situations.occurred('a message was delivered by another process');
+  }
+
+  /** Its recovery has ended a branch. */
+  tookOver(how: 'committed' | 'rolled back', gid: string): void {
+    if (!this.#isOwn(gid)) this.#around.situations.occurred(`a recoverer ${how} what another process had prepared`);
+  }
+
+  /** A branch that it was to end isn't there any more. */
+  foundEnded(connection: number | undefined): void {
+    if (connection === undefined) {
+      this.#around.situations.occurred('a recoverer found that another one had been faster');
+    }
+  }
+
+  #isOwn(gid: string): boolean {
+    return this.#incarnations.has(incarnationOf(gid));
+  }
+
+  /** A pass of its recovery is over; without a report where the decision store could not be reached. */
+  passed(report: RecoveryReport | undefined): void {
+    if (report !== undefined) checkPass(this, report, this.#passedMs, this.#around);
+    for (const session of this.sessions) session.isListed = false;
+    this.isCollecting = false;
+    this.#passedMs = this.#around.simulator.nowMs;
+  }
+
+  async #loop(coordinator: TransactionCoordinator, life: number, loop: number): Promise<void> {
     const { simulator } = this.#around;
     const pause = (): Promise<void> =>
       new Promise((resolve) => void simulator.after(simulator.random.exponential(5), this, resolve));
-    while (this.life === life && !this.isResting) {
+    for (let number = 1; this.life === life && !this.isResting; number++) {
       await pause();
-      await this.#one(coordinator);
+      await this.#one(coordinator, `${this.name}/${life}/${loop}`, number);
     }
   }
 
-  async #one(coordinator: TransactionCoordinator): Promise<void> {
-    const { simulator, answers } = this.#around;
+  async #one(coordinator: TransactionCoordinator, stream: string, number: number): Promise<void> {
+    const { simulator, ledger, receiver, situations } = this.#around;
     const { random } = simulator;
-    const chosen = this.#sessions.filter(() => random.chance(0.7));
-    const fails = random.chance(0.1);
-    let gid: string | undefined;
+    const chosen = this.sessions.filter(() => random.chance(0.7));
+    const failure = random.chance(0.1) ? random.pick([new Error('no'), new TransientError('not now')]) : undefined;
+    const [inOrder, anyOrder] = chosen.length > 0 && random.chance(0.25) ? [random.below(3), random.below(2)] : [0, 0];
+    const operation: Operation = { committedBy: undefined };
     let txn: Transaction | undefined;
+    let letters: string[] = [];
     try {
       await coordinator.run(
         async (begun) => {
-          txn = begun;
-          gid = begun.id;
-          this.transactions++;
-          for (const session of chosen) {
-            const id = begun.id;
-            const { life } = this;
-            const connection = await session.call(() => session.database.write(id, this, life));
-            begun.join(new Part(session, id, connection));
+          if (txn !== undefined) {
+            situations.occurred('a transaction was tried again');
+            this.#over(txn.id);
+            ledger.told(txn.id, 'aborted');
           }
-          if (fails) throw new Error('the application says no');
+          txn = begun;
+          this.transactions++;
+          const { id } = begun;
+          this.#incarnations.add(incarnationOf(id));
+          this.#phases.set(id, 'worked');
+          ledger.fate(id).operation = operation;
+          for (const session of chosen) begun.join(new Part(session, id, await session.write(id)));
+          const named = (name: string, count: number): string[] =>
+            Array.from({ length: count }, (_, index) => `${stream}: ${number}, ${name}, ${index} of ${id}`);
+          letters = named(IN_ORDER, inOrder);
+          const others = named(ANY_ORDER, anyOrder);
+          receiver.announce(id, letters, stream);
+          receiver.announce(id, others, undefined);
+          const messages: OutboxMessage[] = [
+            ...letters.map((payload) => ({ target: IN_ORDER, payload })),
+            ...others.map((payload) => ({ target: ANY_ORDER, payload })),
+          ];
+          if (messages.length > 0) begun.join(new Letters(messages));
+          if (failure !== undefined) throw failure;
         },
-        { attempts: 1 },
+        { attempts: 2 },
       );
-      answers.push({ gid: gid!, outcome: 'committed' });
+      this.#acknowledge(txn!, letters, stream);
     } catch (error) {
-      if (gid === undefined) return;
+      if (txn === undefined) return;
       const code = (error as { code?: unknown }).code;
       const isUnknown = code === 'ERR_TXN_OUTCOME_UNKNOWN' || code === 'ERR_TXN_IN_DOUBT';
-      if (!isUnknown) answers.push({ gid, outcome: 'aborted' });
-      else void this.#hear(txn!);
+      if (!isUnknown) ledger.told(txn.id, 'aborted');
+      else void this.#hear(txn);
+    } finally {
+      if (txn !== undefined) this.#over(txn.id);
     }
+  }
+
+  #acknowledge(txn: Transaction, letters: readonly string[], stream: string): void {
+    const { ledger, receiver, situations } = this.#around;
+    this.committed++;
+    ledger.told(txn.id, 'committed');
+    receiver.owe(letters, stream);
+    if ((txn.pendingFinish?.length ?? 0) > 0) situations.occurred('a commit was acknowledged before all had followed');
+  }
+
+  #over(gid: string): void {
+    this.#phases.delete(gid);
+    this.overMs.set(gid, this.#around.simulator.nowMs);
   }
 
   /** What a transaction in doubt is said to have become must be so. */
   async #hear(txn: Transaction): Promise<void> {
+    const { ledger, situations } = this.#around;
+    situations.occurred('a transaction was in doubt');
     const outcome = await txn.resolved;
-    if (outcome !== undefined && outcome !== 'unknown') this.#around.answers.push({ gid: txn.id, outcome });
+    if (outcome === undefined) return;
+    if (outcome === 'unknown') situations.occurred('a transaction in doubt could not be found out about any more');
+    else {
+      situations.occurred(`a transaction in doubt turned out to be ${outcome}`);
+      ledger.told(txn.id, outcome);
+    }
   }
 }

@@ -1,25 +1,48 @@
-// Some processes over three databases, things that go wrong, and what must be so in the end.
+// Some processes over three databases, things that go wrong, and what must be so: looked at at every step, and in the end.
+//
+// Real, unchanged and complete: everything in coordinator/ that a commit goes through (run, manager, transaction, commit, commit-way, two-phase,
+// decisions, xid), recovery and its loop, and the deliveries of the outbox. environment.ts is their only door to clocks, timers and randomness,
+// and the simulator stands behind it.
+//
+// Modelled: the databases and what a session makes of their answers (session.ts, in place of datamanagers/sql), the tables of the decision store and
+// of its messages (decision-store.ts, messages.ts, log.ts, in place of the SQL of datamanagers/pg), the network, and the server that messages
+// are for. Those are tried on real servers by the crash matrix and the soak.
+//
+// A process dies between two events, or at the moment at which it sends something, before or behind that. As between two awaits of a
+// process only what it has sent can be seen from outside, this is a death at any await.
+import { observe } from 'unanimous';
+import { Watermarks, type Peaks } from './bounds.ts';
 import { Database, Ledger } from './database.ts';
 import { DecisionStore } from './decision-store.ts';
+import { Faults } from './faults.ts';
+import { Receiver } from './messages.ts';
 import { Network } from './network.ts';
-import { type Answer, Process, type Surroundings } from './process.ts';
+import { Process } from './process.ts';
 import { Random } from './random.ts';
 import { Simulator } from './simulator.ts';
+import { Situations, type Situation } from './situations.ts';
+import { LOOPS, type Surroundings } from './surroundings.ts';
 
 /** How long things go wrong, in simulated milliseconds. */
-const TROUBLE_MS = 20_000;
-/** How long it may take until nothing is left of it. */
+const TROUBLE_MS = 25_000;
+/** How long it may take until nothing is left of it: longer than a server that could not be reached is left alone, and a delivery. */
 const HEALING_MS = 120_000;
 const PROCESSES = 3;
-const LOOPS = 3;
 
 /** What came of a world. */
 export interface Result {
   readonly seed: number;
   readonly steps: number;
+  /** All that has happened, in order, as one number. */
+  readonly trace: string;
   readonly transactions: number;
   readonly committed: number;
   readonly faults: number;
+  /** How long it took until nothing was left, once nothing went wrong any more, in simulated milliseconds. */
+  readonly healedMs: number;
+  readonly situations: ReadonlyMap<Situation, number>;
+  /** The most that there was at once. */
+  readonly peaks: Peaks & { readonly prepared: number; readonly decisions: number; readonly messages: number };
   readonly breaches: readonly string[];
 }
 
@@ -27,11 +50,19 @@ export interface Result {
 export async function live(seed: number): Promise<Result> {
   const simulator = new Simulator(new Random(seed));
   const uninstall = simulator.install();
+  const world = new World(simulator);
+  const stopObserving = observe({
+    recovery: ({ report }) => (simulator.current as Process).passed(report),
+  });
+  const { stackTraceLimit } = Error;
+  // Nobody reads them, and they take much of the time.
+  Error.stackTraceLimit = 0;
   try {
-    const world = new World(simulator);
     await world.run();
     return world.result(seed);
   } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+    stopObserving();
     uninstall();
   }
 }
@@ -39,170 +70,134 @@ export async function live(seed: number): Promise<Result> {
 class World {
   readonly #simulator: Simulator;
   readonly #ledger = new Ledger();
+  readonly #situations = new Situations();
   readonly #databases: readonly Database[];
-  readonly #processes: Process[];
+  readonly #stores: readonly DecisionStore[];
+  readonly #processes: readonly Process[];
   readonly #around: Surroundings;
-  #faults = 0;
-  #isHealing = false;
+  readonly #faults: Faults;
+  readonly #watermarks = new Watermarks();
+  readonly #most = { prepared: 0, decisions: 0, messages: 0 };
+  #healedMs = 0;
 
   constructor(simulator: Simulator) {
     this.#simulator = simulator;
-    const make = (name: string, isOwned: boolean): Database => new Database(name, simulator, this.#ledger, isOwned);
-    const storeDatabase = make('a', false);
-    this.#databases = [storeDatabase, make('b', false), make('c', true)];
+    const parts = { simulator, ledger: this.#ledger, situations: this.#situations };
+    const [a, b, c] = [
+      new Database('a', parts, false),
+      new Database('b', parts, false),
+      new Database('c', parts, true),
+    ] as const;
+    this.#databases = [a, b, c];
+    const store = new DecisionStore('store', a, parts);
+    // Another application of the same name, over the same databases: what it prepares is nobody's business but its own.
+    const other = new DecisionStore('other', b, parts);
+    this.#stores = [store, other];
     this.#around = {
-      simulator,
-      network: new Network(simulator),
+      ...parts,
+      network: new Network(simulator, this.#situations),
       databases: this.#databases,
-      store: new DecisionStore(storeDatabase, simulator, this.#ledger),
-      storeDatabase,
-      answers: [],
+      receiver: new Receiver(parts),
       breaches: [],
     };
-    this.#processes = Array.from({ length: PROCESSES }, (_, index) => new Process(`p${index}`, this.#around));
+    const names = Array.from({ length: PROCESSES }, (_, index) => `p${index}`);
+    this.#processes = [
+      ...names.map((name) => new Process(name, { store, loops: LOOPS }, this.#around)),
+      new Process('other', { store: other, loops: 1 }, this.#around),
+    ];
+    this.#faults = new Faults(this.#around, this.#processes, this.#stores);
   }
 
   async run(): Promise<void> {
-    for (const process of this.#processes) await this.#simulator.as(process, () => process.start(LOOPS));
-    this.#scheduleFault();
-    await this.#simulator.runUntil(TROUBLE_MS);
-    this.#heal();
-    for (let waitedMs = 0; waitedMs < HEALING_MS && !this.#isClean(); waitedMs += 1_000) {
-      await this.#simulator.runUntil(this.#simulator.nowMs + 1_000);
+    this.#simulator.onStep = () => this.#look();
+    for (const process of this.#processes) await this.#simulator.as(process, () => process.start());
+    this.#faults.begin();
+    await this.#runUntil(TROUBLE_MS);
+    this.#faults.end();
+    while (this.#simulator.nowMs < TROUBLE_MS + HEALING_MS && !this.#isClean() && !this.#isBroken()) {
+      await this.#runUntil(this.#simulator.nowMs + 1_000);
     }
+    this.#healedMs = this.#simulator.nowMs - TROUBLE_MS;
     this.#check();
+  }
+
+  async #runUntil(endMs: number): Promise<void> {
+    while (this.#simulator.nowMs < endMs && !this.#isBroken()) {
+      await this.#simulator.runUntil(Math.min(endMs, this.#simulator.nowMs + 1_000));
+    }
+  }
+
+  /** After a breach the rest means nothing. */
+  #isBroken(): boolean {
+    return this.#breaches().length > 0;
+  }
+
+  #breaches(): string[] {
+    return [
+      ...this.#ledger.breaches,
+      ...this.#stores.flatMap(({ breaches }) => breaches),
+      ...this.#around.receiver.breaches,
+      ...this.#around.breaches,
+    ];
+  }
+
+  /** After each step: what there may be only so much of. */
+  #look(): void {
+    const most = this.#most;
+    for (const process of this.#processes) {
+      const breach = this.#watermarks.look(process);
+      if (breach !== undefined) this.#around.breaches.push(breach);
+    }
+    for (const { prepared } of this.#databases) if (prepared.size > most.prepared) most.prepared = prepared.size;
+    for (const { decisions, messages } of this.#stores) {
+      if (decisions.size > most.decisions) most.decisions = decisions.size;
+      if (messages.size > most.messages) most.messages = messages.size;
+    }
   }
 
   result(seed: number): Result {
     return {
       seed,
       steps: this.#simulator.steps,
+      trace: this.#simulator.trace,
       transactions: this.#processes.reduce((sum, { transactions }) => sum + transactions, 0),
-      committed: this.#around.answers.filter(({ outcome }) => outcome === 'committed').length,
-      faults: this.#faults,
-      breaches: [...this.#ledger.breaches, ...this.#around.store.breaches, ...this.#around.breaches],
+      committed: this.#processes.reduce((sum, { committed }) => sum + committed, 0),
+      faults: this.#faults.count,
+      healedMs: this.#healedMs,
+      situations: this.#situations.counts,
+      peaks: { ...this.#watermarks.peaks, ...this.#most },
+      breaches: this.#breaches(),
     };
-  }
-
-  #scheduleFault(): void {
-    this.#simulator.after(this.#simulator.random.exponential(150), undefined, () => {
-      if (this.#isHealing) return;
-      this.#fault();
-      this.#scheduleFault();
-    });
-  }
-
-  #fault(): void {
-    const { random } = this.#simulator;
-    this.#faults++;
-    const kinds = [
-      this.#killProcess,
-      this.#pauseProcess,
-      this.#killDatabase,
-      this.#cutLink,
-      this.#badWeather,
-      this.#jumpClock,
-    ];
-    random.pick(kinds).call(this);
-  }
-
-  #later(meanMs: number, callback: () => void): void {
-    this.#simulator.after(this.#simulator.random.exponential(meanMs), undefined, callback);
-  }
-
-  #killProcess(): void {
-    const process = this.#simulator.random.pick(this.#processes);
-    if (!process.isUp) return;
-    process.die();
-    this.#later(500, () => this.#startProcess(process));
-  }
-
-  #startProcess(process: Process): void {
-    if (process.isUp) return;
-    this.#simulator.current = process;
-    process.start(this.#isHealing ? 0 : LOOPS);
-  }
-
-  #pauseProcess(): void {
-    const process = this.#simulator.random.pick(this.#processes);
-    process.pausedUntilMs = this.#simulator.nowMs + this.#simulator.random.exponential(1_500);
-  }
-
-  #killDatabase(): void {
-    const database = this.#simulator.random.pick(this.#databases);
-    if (!database.server.isUp) return;
-    database.crash();
-    if (database === this.#around.storeDatabase) this.#around.store.crash();
-    this.#later(500, () => {
-      database.server.isUp = true;
-    });
-  }
-
-  #cutLink(): void {
-    const { network } = this.#around;
-    const { random } = this.#simulator;
-    network.cut(random.pick(this.#processes), random.pick(this.#databases).server);
-    this.#later(800, () => {
-      if (!this.#isHealing) network.heal();
-    });
-  }
-
-  #badWeather(): void {
-    const { random } = this.#simulator;
-    this.#around.network.weather = { loss: random.between(0, 0.2), delayMs: random.between(0.5, 20) };
-  }
-
-  /** The clock of the decision store's server: leases run out early, or late. */
-  #jumpClock(): void {
-    this.#around.store.offsetMs = this.#simulator.random.between(-3_000, 3_000);
-  }
-
-  #heal(): void {
-    this.#isHealing = true;
-    this.#around.network.heal();
-    for (const process of this.#processes) process.isResting = true;
-    for (const database of this.#databases) database.server.isUp = true;
-    // In a moment, when those that are paused have gone on.
-    for (const process of this.#processes) this.#later(100, () => this.#startProcess(process));
   }
 
   #isClean(): boolean {
     return (
       this.#databases.every(({ prepared }) => prepared.size === 0) &&
-      ![...this.#around.store.decisions.values()].some(({ outcome }) => outcome === 'committed') &&
+      this.#stores.every(({ messages, decisions }) => messages.size === 0 && !hasCommitted(decisions)) &&
       this.#processes.every((process) => process.isUp && process.isQuiet)
     );
   }
 
   #check(): void {
-    const { answers, breaches, store } = this.#around;
+    const { breaches, receiver } = this.#around;
+    if (this.#isBroken()) return;
     for (const { name, prepared } of this.#databases) {
       if (prepared.size > 0) breaches.push(`for ever: ${name} still has ${[...prepared.keys()].join()} prepared`);
     }
-    for (const { gid, outcome } of store.decisions.values()) {
-      if (outcome === 'committed') breaches.push(`for ever: the decision of ${gid} is still there`);
+    for (const { id, decisions, messages } of this.#stores) {
+      if (hasCommitted(decisions)) breaches.push(`for ever: decisions are still in '${id}'`);
+      if (messages.size > 0) breaches.push(`for ever: ${messages.size} messages are still in '${id}'`);
     }
     for (const process of this.#processes) {
-      if (!process.isQuiet) breaches.push(`for ever: ${process.name} still has something open or in doubt`);
-    }
-    for (const [gid, { wrote, committed }] of this.#ledger) {
-      if (committed.size !== 0 && committed.size !== wrote.size) {
-        breaches.push(`half done: ${gid} is in ${[...committed].join()}, and was written in ${[...wrote].join()}`);
+      if (!process.isUp || !process.isQuiet) {
+        breaches.push(`for ever: ${process.name} still has something open or in doubt`);
       }
     }
-    for (const answer of answers) this.#checkAnswer(answer);
+    this.#ledger.checkAll();
+    receiver.checkAll(this.#stores);
   }
+}
 
-  /** An acknowledged commit is there; what was said to be aborted isn't. */
-  #checkAnswer({ gid, outcome }: Answer): void {
-    const { wrote, committed } = this.#ledger.fate(gid);
-    if (outcome === 'committed' && committed.size !== wrote.size) {
-      this.#around.breaches.push(
-        `lost: ${gid} was acknowledged, and is in ${[...committed].join() || 'none'} of ${[...wrote].join()}`,
-      );
-    }
-    if (outcome === 'aborted' && committed.size > 0) {
-      this.#around.breaches.push(`appeared: ${gid} was said to be aborted, and is in ${[...committed].join()}`);
-    }
-  }
+function hasCommitted(decisions: DecisionStore['decisions']): boolean {
+  return [...decisions.values()].some(({ outcome }) => outcome === 'committed');
 }

@@ -1,5 +1,5 @@
 // The tellers, as their parent sees them: processes that are killed, paused and started anew, and what they have said.
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, type ForkOptions, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Order, Setting, Word } from './setting.ts';
@@ -14,17 +14,24 @@ export interface Listener {
   died(teller: Teller, how: string): void;
 }
 
+/** How the process of a teller is started. */
+export type Place = Pick<ForkOptions, 'execPath' | 'execArgv'>;
+
+const HERE: Place = { execArgv: ['--import', 'tsx'] };
+
 export class Teller {
   readonly name: string;
   life = 0;
   readonly #setting: (life: number) => Setting;
   readonly #listener: Listener;
+  readonly #place: Place;
   #process: ChildProcess | undefined;
   /** What it is waited for to say, and what to do when it has, or has ended before. */
   #awaited: { readonly is: Word['is']; readonly settle: (failure?: Error) => void } | undefined;
 
-  constructor(name: string, setting: (life: number) => Setting, listener: Listener) {
+  constructor(name: string, setting: (life: number) => Setting, listener: Listener, place: Place = HERE) {
     this.name = name;
+    this.#place = place;
     this.#setting = setting;
     this.#listener = listener;
   }
@@ -33,7 +40,7 @@ export class Teller {
   async start(): Promise<void> {
     const life = ++this.life;
     const child = fork(join(import.meta.dirname, 'teller.ts'), [JSON.stringify(this.#setting(life))], {
-      execArgv: ['--import', 'tsx'],
+      ...this.#place,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#process = child;

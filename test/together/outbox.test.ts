@@ -40,6 +40,8 @@ test.after(async () => {
   await Promise.all([bank.close(), audit.close(), stock.close(), cache.close(), mails.die()]);
 });
 test.before.each(async () => {
+  // What was delivered is to be gone before Redis forgets that it was.
+  await nothingWaits();
   errors.length = 0;
   mails.received.length = 0;
   await cache.admin.flushall();
@@ -47,6 +49,9 @@ test.before.each(async () => {
 
 const debit = (session: typeof bank.session): Promise<unknown> =>
   session.query('update accounts set balance = balance - 1 where id = 1');
+/** Nothing waits any more: what Redis would know again is deleted a little after its delivery. */
+const nothingWaits = (): Promise<void> => assert.eventually(async () => assert.equal(await waiting(), []));
+
 const waiting = async (): Promise<unknown[]> =>
   (await bank.admin.query('select target, attempts from unanimous_outbox order by gid, seq')).rows;
 /** What is stored is due at once, as if its deliverer's time were over. */
@@ -92,7 +97,7 @@ test('with the store’s own database: one commit, no PREPARE, and both are deli
   assert.equal(await cache.contents(), { orders: '1' });
   assert.is(await result, 1, 'the answer of a command is to be had all the same');
   assert.is(mails.received.length, 1);
-  assert.equal(await waiting(), []);
+  await nothingWaits();
 });
 
 test('over several databases: prepared, decided, committed, and then delivered', async () => {
@@ -105,7 +110,7 @@ test('over several databases: prepared, decided, committed, and then delivered',
   assert.is(txn.outcome!.way, 'two-phase');
   assert.equal(await cache.admin.getBuffer('key'), Buffer.from([0, 255, 254]));
   assert.is(await cache.admin.get('orders'), '1');
-  assert.equal(await waiting(), []);
+  await nothingWaits();
   assert.equal(await audit.prepared(), []);
 });
 
@@ -126,7 +131,7 @@ test('Redis is away: the transaction commits, and recovery applies its writes wh
   const report = await coordinator.recover();
   assert.is(report.delivered, 1);
   assert.equal(await cache.contents(), { orders: '1' });
-  assert.equal(await waiting(), []);
+  await nothingWaits();
 });
 
 test('a reply that is lost: what was applied is not applied again', async () => {
@@ -155,7 +160,7 @@ test('a reply that is lost: what was applied is not applied again', async () => 
   await due();
   await coordinator.recover();
   assert.equal(await cache.contents(), { orders: '1' });
-  assert.equal(await waiting(), []);
+  await nothingWaits();
 });
 
 test('a message that is delivered twice is applied once, also by two processes at once', async () => {
@@ -195,7 +200,7 @@ test('the mail server is away: the transaction commits, and the mail is sent whe
     [id],
   );
   assert.match(mails.received[0]!.source, 'Af8=');
-  assert.equal(await waiting(), []);
+  await nothingWaits();
 });
 
 test('a message is its deliverer’s alone from when it is stored, however long its transaction has lasted by then', async () => {
@@ -228,7 +233,7 @@ test('another process delivers what this one has stored', async () => {
   await due();
   await another.recover();
   assert.equal(await cache.contents(), { orders: '1' });
-  assert.equal(await waiting(), []);
+  await nothingWaits();
   await another.close();
   await session.close();
 });

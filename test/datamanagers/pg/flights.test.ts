@@ -20,10 +20,15 @@ const read = (database: Database): Promise<unknown> =>
 
 /** The round trips of each database, once the connections are open and know what they learn in their first transactions. */
 async function flightsOf(work: () => Promise<unknown>, options: object = {}): Promise<[number, number]> {
-  for (let i = 0; i < 4; i++) await transaction.run(work, { attempts: 1, ...options }).catch(() => undefined);
+  const once = async (): Promise<void> => {
+    await transaction.run(work, { attempts: 1, ...options }).catch(() => undefined);
+    // The end of a read-only transaction isn't waited for.
+    await assert.eventually(() => a.pool.idleCount === a.pool.totalCount);
+  };
+  for (let i = 0; i < 4; i++) await once();
   a.proxy.resetFlights();
   b.proxy.resetFlights();
-  await transaction.run(work, { attempts: 1, ...options }).catch(() => undefined);
+  await once();
   return [a.proxy.flights, b.proxy.flights];
 }
 
@@ -64,9 +69,9 @@ const cases: Record<string, { work: () => Promise<unknown>; flights: [number, nu
     work: () => write(a).then(() => read(b)),
     flights: [2, 3],
   },
-  'statements that are asked for at once: as many': {
+  'statements that are asked for at once: one for all': {
     work: () => Promise.all([write(a), write(a, 2), read(a)]),
-    flights: [4, 0],
+    flights: [2, 0],
   },
 };
 for (const [title, { work, flights, options }] of Object.entries(cases)) {

@@ -23,13 +23,40 @@ const times = async (count: number, work: (i: number) => Promise<unknown>): Prom
 };
 
 test('a statement with values is prepared once, and answers the same each time', async () => {
-  // Only with the first write a connection learns whether it is the server's own.
-  await times(2, () => session.query('update accounts set balance = 0 where id = $1', [1]));
   await times(6, async (i) => {
     const { rows } = await session.query('select $1::int + 1 as n', [i]);
     assert.equal(rows, [{ n: i + 1 }]);
   });
   assert.ok((await prepared()).length > 0);
+});
+
+test('a statement that comes once is not prepared: texts that never come again would use up the names', async () => {
+  await times(3, () => session.query('update accounts set balance = 0 where id = $1', [1]));
+  await times(5, (i) => session.query(`select $1::int as once_${i}`, [i]));
+  const { rows } = await pool.query("select statement from pg_prepared_statements where statement like '%once%'");
+  assert.equal(rows, []);
+});
+
+test('DEALLOCATE ALL in a transaction: what comes behind it is prepared again, without an error and another attempt', async () => {
+  const read = (): Promise<unknown> => session.query('select $1::int + 7 as seven', [1]);
+  await times(3, () => session.query('update accounts set balance = 0 where id = $1', [1]));
+  await times(3, read);
+  await times(2, async () => {
+    await read();
+    await session.query('deallocate prepare all');
+    await read();
+  });
+  const { rows } = await pool.query("select 1 from pg_prepared_statements where statement like '%as seven'");
+  assert.is(rows.length, 1);
+});
+
+test('a statement is prepared too where a connection has only ever read, in read-only transactions', async () => {
+  const reader = db.another({ name: 'reader', pool: { max: 1 } });
+  for (let i = 0; i < 4; i++) {
+    await transaction.run(() => reader.session.query('select $1::int + 1 as reading', [i]), { readOnly: true });
+  }
+  const { rows } = await reader.pool.query("select 1 from pg_prepared_statements where statement like '%as reading'");
+  assert.is(rows.length, 1);
 });
 
 test('the same text with values of other kinds and with other row modes', async () => {

@@ -1,0 +1,132 @@
+// Protects the votes of those that come behind resources which were asked at once: each vote counts for who gave it, whoever decides by its vote
+// is asked when all others have said yes, and what is to be done after the decision is asked for once.
+import {
+  type DataManager,
+  type DecisionLog,
+  MemoryDecisionLog,
+  MemoryStore,
+  type RecoverableResource,
+  TransactionCoordinator,
+} from 'unanimous';
+import { assert, suite } from '../support/suite.ts';
+import { each, gate, recording, turns } from './recording.ts';
+
+const test = suite('votes behind those that were asked at once');
+
+/** Two databases that are asked at once, in a transaction that writes in both. */
+function process() {
+  const decisionLog = new MemoryDecisionLog();
+  const coordinator = new TransactionCoordinator({ app: 'shop', decisionLog, recovery: false });
+  const stores = ['a', 'b'].map((name) => new MemoryStore({ name, role: 'recoverable', coordinator }));
+  const write = (): void => {
+    for (const store of stores) store.set('key', 'x');
+  };
+  return { coordinator, stores, write };
+}
+
+for (const async of [false, true]) {
+  const answering = async ? 'promises' : 'at once';
+
+  test(`who votes read-only behind two databases is released, and who votes to commit is told to finish (${answering})`, async () => {
+    const { coordinator, stores, write } = process();
+    const log: string[] = [];
+    await coordinator.run((txn) => {
+      write();
+      txn.join(recording(log, '~reader', { async, vote: 'read-only' }));
+      txn.join(recording(log, '~~writer', { async, vote: 'commit' }));
+    });
+    const both = (step: 'tpcBegin' | 'commit' | 'tpcVote') => each(step, '~reader', '~~writer');
+    assert.equal(log, [...both('tpcBegin'), ...both('commit'), ...both('tpcVote'), '~~writer.tpcFinish']);
+    assert.equal(
+      stores.map(({ committed }) => committed.get('key')),
+      ['x', 'x'],
+    );
+  });
+
+  test(`messages are asked for once, whoever has to be waited for (${answering})`, async () => {
+    const { coordinator, write } = process();
+    let asked = 0;
+    const outbox = () => {
+      asked++;
+      return [];
+    };
+    await coordinator.run((txn) => {
+      write();
+      for (const name of ['~mails', '~~others']) txn.join(recording([], name, { async }));
+      txn.join({ ...recording([], '~~~messages', { async }), outbox });
+    });
+    assert.is(asked, 1);
+  });
+}
+
+/** A database as far as the coordinator sees it. */
+function database(name: string, manager: DataManager): DataManager {
+  const recoverable: RecoverableResource = {
+    name,
+    listPrepared: () => Promise.resolve([]),
+    commitPrepared: () => Promise.resolve(),
+    rollbackPrepared: () => Promise.resolve(),
+  };
+  return { ...manager, recoverable };
+}
+
+for (const saysYes of [true, false]) {
+  const answering = saysYes ? 'yes' : 'no';
+
+  test(`the database that takes the decision along commits once the others have answered, and they say ${answering}`, async () => {
+    const log: string[] = [];
+    const decisionLog: DecisionLog = new MemoryDecisionLog();
+    decisionLog.carries = (manager) => manager.recoverable?.name === 'carrier';
+    decisionLog.decideWith = () => Promise.resolve(void log.push('decided'));
+    const coordinator = new TransactionCoordinator({ app: 'shop', decisionLog, recovery: false });
+    const [a, b] = [gate(), gate()];
+    const no = new Error('no');
+    const committing = coordinator.run(
+      (txn) => {
+        txn.join(database('carrier', recording([], 'carrier', { changed: true })));
+        txn.join(database('a', recording(log, 'a', { changed: true, waits: { tpcVote: a.promise } })));
+        txn.join(database('b', recording(log, 'b', { changed: true, waits: { tpcVote: b.promise } })));
+      },
+      { attempts: 1 },
+    );
+    const ended = committing.then(
+      () => 'committed',
+      (error: unknown) => error,
+    );
+    await assert.eventually(() => assert.equal(log.slice(-2), ['a.tpcVote', 'b.tpcVote']));
+    a.open();
+    await turns(5);
+    assert.not.ok(log.includes('decided'));
+    if (saysYes) b.open();
+    else b.fail(no);
+    assert.is(await ended, saysYes ? 'committed' : no);
+    assert.is(log.includes('decided'), saysYes);
+  });
+
+  test(`the only database that was changed commits once those that were read have answered, and they say ${answering}`, async () => {
+    const log: string[] = [];
+    const coordinator = new TransactionCoordinator();
+    const read = gate();
+    const no = new Error('no');
+    const ended = coordinator
+      .run(
+        (txn) => {
+          const changed = recording(log, 'changed', { changed: true, onePhase: true });
+          txn.join(database('changed', changed));
+          txn.join(database('read', recording(log, 'read', { changed: false, waits: { tpcVote: read.promise } })));
+        },
+        { attempts: 1 },
+      )
+      .then(
+        () => 'committed',
+        (error: unknown) => error,
+      );
+    await assert.eventually(() => assert.is(log.at(-1), 'read.tpcVote'));
+    await turns(5);
+    assert.not.ok(log.includes('changed.tpcVote'));
+    if (saysYes) read.open();
+    else read.fail(no);
+    assert.is(await ended, saysYes ? 'committed' : no);
+    assert.is(log.includes('changed.tpcVote'), saysYes);
+  });
+}
