@@ -5,8 +5,8 @@ import type { CommandMaker, WireCommand } from './maker.ts';
 
 /** What became of the commands, as far as the replies tell. */
 export type Application =
-  /** EXEC has run: the reply to each command, an Error where it failed. */
-  | { readonly kind: 'run'; readonly replies: readonly unknown[] }
+  /** EXEC has run: the reply to each command, an Error where it failed; and why that didn't depend on the guard, where it didn't. */
+  | { readonly kind: 'run'; readonly replies: readonly unknown[]; readonly guardError: Error | undefined }
   /** MULTI was refused by `error`, and yet these replies came: what was to be applied together was applied one by one. */
   | { readonly kind: 'unguarded'; readonly replies: readonly unknown[]; readonly error: Error }
   /** EXEC was not run, because a watched key was changed. */
@@ -23,32 +23,47 @@ export interface Batch {
   readonly commands: readonly WireCommand[];
   /** What is written last, so that it can be seen later that EXEC was run; see `token.ts`. */
   readonly token: WireCommand | undefined;
+  /** What goes before MULTI in the same flight: it makes EXEC do nothing where the token is there already. */
+  readonly guard?: readonly WireCommand[];
 }
+
+const MULTI: WireCommand = { name: 'multi', args: [] };
+const EXEC: WireCommand = { name: 'exec', args: [] };
+/** For a slot that is being moved here; holds for the next command, and where that is MULTI for all up to EXEC. */
+const ASKING: WireCommand = { name: 'asking', args: [] };
 
 /** Applies a batch over a connection. Never rejects. */
 export async function apply(
   connection: RedisConnection,
   maker: CommandMaker,
-  { commands, token }: Batch,
+  { commands, token, guard = [] }: Batch,
   timeoutMs: number,
   isRedirected = false,
 ): Promise<Application> {
   if (connection.lost !== undefined) return { kind: 'unsent', error: connection.lost };
-  const queued = [...commands, ...(token === undefined ? [] : [token])];
-  const sent: RedisCommand[] = [
-    // For a slot that is being moved here; holds for the whole of MULTI.
-    ...(isRedirected ? [maker.raw({ name: 'asking', args: [] })] : []),
-    ...[{ name: 'multi', args: [] }, ...queued, { name: 'exec', args: [] }].map((each) => maker.raw(each)),
-  ];
-  const replies = (await connection.exchange(sent, timeoutMs)).slice(isRedirected ? 1 : 0);
-  return interpret(replies, commands.length);
+  const asked = (wire: WireCommand): WireCommand[] => (isRedirected ? [ASKING, wire] : [wire]);
+  const before = [...guard.flatMap(asked), ...asked(MULTI)];
+  const wires = [...before, ...commands, ...(token === undefined ? [] : [token]), EXEC];
+  const replies = await connection.exchange(
+    wires.map((wire): RedisCommand => maker.raw(wire)),
+    timeoutMs,
+  );
+  const guarding = replies.slice(0, before.length - 1);
+  const application = interpret(replies.slice(before.length - 1), commands.length, guarding);
+  // Where MULTI was refused, EXEC hasn't forgotten what is watched.
+  if (guard.length > 0 && replies[before.length - 1]!.error !== undefined) {
+    connection.retire(new Error('the server refused MULTI behind WATCH'), timeoutMs);
+  }
+  return application;
 }
 
-function interpret(replies: readonly Reply[], count: number): Application {
+/** What the replies to MULTI, the commands and EXEC mean, and those to what went before. */
+function interpret(replies: readonly Reply[], count: number, guarding: readonly Reply[]): Application {
   const exec = replies.at(-1)!;
   if (exec.error === undefined) {
     if (exec.value === null) return { kind: 'conflict' };
-    return { kind: 'run', replies: (exec.value as readonly unknown[]).slice(0, count) };
+    const guardError = guarding.find(({ error }) => error !== undefined)?.error;
+    return { kind: 'run', replies: (exec.value as readonly unknown[]).slice(0, count), guardError };
   }
   const multi = replies[0]!;
   if (multi.error !== undefined && !multi.isLost) {

@@ -29,6 +29,7 @@ import { isPassing, isReply } from './errors.ts';
 import type { Prepared } from './maker.ts';
 import { type Expected, payloadOf } from './outbox.ts';
 import { type Write, keyText, settle } from './outcome.ts';
+import { type Moment, now } from './resolve.ts';
 import type { CommandSender } from './servers.ts';
 
 export class RedisBranch extends PlainBranch implements DataManager {
@@ -51,6 +52,8 @@ export class RedisBranch extends PlainBranch implements DataManager {
   #lastWatch: Promise<unknown> = Promise.resolve();
   #ended = false;
   #cancelled: Error | undefined = undefined;
+  /** When the writes were handed out to be stored. */
+  #stored: Moment | undefined = undefined;
 
   constructor(core: RedisCore, txn: Transaction, state: SessionState, expected: Expected) {
     super(core.name, txn, state);
@@ -285,6 +288,7 @@ export class RedisBranch extends PlainBranch implements DataManager {
   /** Where a decision is written down, the writes can be stored with it; but what is watched can only be checked by their EXEC. */
   outbox(): readonly OutboxMessage[] | undefined {
     if (!this.changed || this.#watching !== undefined || this.#writes.length === 0) return undefined;
+    this.#stored = now();
     return [{ target: this.#core.name, payload: payloadOf(this.#writes) }];
   }
 
@@ -321,7 +325,7 @@ export class RedisBranch extends PlainBranch implements DataManager {
   /** The vote was the commit; or the writes are stored, and are delivered after this. */
   tpcFinish(txn: Transaction): void {
     if (!txn.isStored(this)) return;
-    this.#expected.set(txn.id, this.#writes);
+    this.#expected.set(txn.id, { writes: this.#writes, since: this.#stored! });
     this.#writes = [];
     this.#end(undefined);
   }

@@ -8,7 +8,7 @@ import type { RedisNode } from './node.ts';
 import { type Ending, type Moment, endingOf, now } from './resolve.ts';
 import type { RedisServers } from './servers.ts';
 import { slotOf } from './slot.ts';
-import { tokenKey, writeToken } from './token.ts';
+import { guardOf, tokenKey, writeToken } from './token.ts';
 
 /** How a session commits. */
 export interface CommitSetup {
@@ -31,6 +31,8 @@ export interface Work {
   readonly slot: number | undefined;
   /** Where something is watched: the connection that does, and its server. */
   readonly watching: Watching | undefined;
+  /** Applied once, however often it is committed: a conflict where it was before. */
+  readonly once?: boolean;
 }
 
 /** A connection of its own, and what it watches. */
@@ -47,6 +49,8 @@ export interface Replies {
   readonly context: unknown;
   /** Why there was no MULTI around them, where there was none. */
   readonly unguarded?: Error;
+  /** Why it wasn't seen whether they had been applied before, where it wasn't. */
+  readonly guardError?: Error | undefined;
 }
 
 /** How often a commit follows a slot that has moved, or waits for one that is being moved; as often as ioredis does by default. */
@@ -67,6 +71,7 @@ export async function commit(setup: CommitSetup, work: Work): Promise<Replies> {
   const batch: Batch = {
     commands: work.commands,
     token: key === undefined ? undefined : writeToken(key, setup.tokenTtlMs as number),
+    guard: key !== undefined && work.once === true ? guardOf(key, setup.tokenTtlMs as number) : [],
   };
   let node = work.watching?.node ?? (await servers.nodeOf(slot));
   let isRedirected = false;
@@ -77,7 +82,7 @@ export async function commit(setup: CommitSetup, work: Work): Promise<Replies> {
     const context = connection.replyContext;
     switch (application.kind) {
       case 'run':
-        return { values: application.replies, context };
+        return { values: application.replies, context, guardError: application.guardError };
       case 'unguarded':
         return { values: application.replies, context, unguarded: application.error };
       case 'conflict':

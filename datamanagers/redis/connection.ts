@@ -145,29 +145,37 @@ export class RedisConnection implements CommandSender {
   }
 
   /** Sends commands in one write, and waits for all replies, or until the connection is lost. Cuts it where they don't come in time. */
-  async exchange(commands: readonly RedisCommand[], timeoutMs: number): Promise<Reply[]> {
-    const replies = commands.map((command) => this.#replyTo(command));
-    const stop = this.#cutUnlessAnswered(timeoutMs);
-    this.write(commands);
-    try {
-      return await Promise.all(replies);
-    } finally {
-      stop();
-    }
+  exchange(commands: readonly RedisCommand[], timeoutMs: number): Promise<Reply[]> {
+    if (commands.length === 0) return Promise.resolve([]);
+    return new Promise((resolve) => {
+      const replies: (Reply | undefined)[] = Array.from(commands, () => undefined);
+      let missing = commands.length;
+      const stop = this.#cutUnlessAnswered(timeoutMs);
+      for (const [index, command] of commands.entries()) {
+        this.#answer(command, (reply) => {
+          if (replies[index] !== undefined) return;
+          replies[index] = reply;
+          if (--missing > 0) return;
+          stop();
+          resolve(replies as Reply[]);
+        });
+      }
+      this.write(commands);
+    });
   }
 
-  /** Whether an error is the server's is seen when it comes: ioredis rejects what is under way once the connection has ended. */
-  #replyTo(command: RedisCommand): Promise<Reply> {
+  /** Calls `answered` with what becomes of a command. */
+  #answer(command: RedisCommand, answered: (reply: Reply) => void): void {
     let isLost = false;
-    const reject = command.reject.bind(command);
+    const settled = (error: Error): void => answered({ error: isLost ? (this.#reason ?? error) : error, isLost });
+    const reject = command.isRaw === true ? settled : command.reject.bind(command);
     command.reject = (error) => {
+      // Whether an error is the server's is seen when it comes: ioredis rejects what is under way once the connection has ended.
       isLost = this.#client.status !== 'ready' || !isReply(error);
       reject(error);
     };
-    return command.promise.then(
-      (value): Reply => ({ value }),
-      (error: Error): Reply => ({ error: isLost ? (this.#reason ?? error) : error, isLost }),
-    );
+    if (command.isRaw === true) command.resolve = (value) => answered({ value });
+    else command.promise.then((value) => answered({ value }), settled);
   }
 
   #cutUnlessAnswered(timeoutMs: number): () => void {
@@ -239,5 +247,5 @@ function sendTo(client: NodeClient, command: RedisCommand, destination?: object)
   // Where somebody traces commands, it is another promise, which nobody else looks at.
   if (sent !== command.promise && sent instanceof Promise) sent.catch(() => undefined);
   // What it rejects with is told by whoever made the command.
-  command.promise.catch(() => undefined);
+  if (command.isRaw !== true) command.promise.catch(() => undefined);
 }

@@ -28,6 +28,8 @@ export interface RedisCommand {
   getKeys(): (string | Buffer)[];
   /** ioredis 6: replies differ by protocol. */
   setReplyContext?(context: unknown): void;
+  /** Nobody has its promise: whoever sends it gives it `resolve` and `reject`, which get the server's reply as it comes. */
+  readonly isRaw?: boolean;
 }
 
 export type RedisCommandClass = new (

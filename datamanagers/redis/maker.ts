@@ -38,6 +38,8 @@ export class CommandMaker {
   readonly #recorder: Recorder;
   /** ioredis' class of commands, in the application's version. */
   readonly #Command: RedisCommandClass;
+  /** The same, without what a promise takes for each. */
+  readonly #RawCommand: RedisCommandClass;
 
   constructor(client: RedisClient) {
     const { scriptsSet } = client as unknown as Recorder;
@@ -48,6 +50,7 @@ export class CommandMaker {
       sendCommand: { value: (command: RedisCommand) => command },
     }) as Recorder;
     this.#Command = this.#recorder['ping']!().constructor as RedisCommandClass;
+    this.#RawCommand = rawClass(this.#Command);
   }
 
   /** The names of all commands, and of those that were added to the client until now. */
@@ -92,15 +95,35 @@ export class CommandMaker {
     return { name: 'eval', args: [this.#recorder.scriptsSet[name]!.lua, ...args.slice(1)] };
   }
 
-  /** A command to be sent as it is, answered with the server's reply as it comes: texts as Buffers. */
+  /** A command to be sent as it is by `exchange`, answered with the server's reply as it comes: texts as Buffers. */
   raw({ name, args }: WireCommand): RedisCommand {
-    return new this.#Command(name, args, { replyEncoding: null });
+    return new this.#RawCommand(name, args, { replyEncoding: null });
   }
 
   /** A command to be sent as it is, answered with texts. */
   plain(name: string, ...args: (string | Buffer)[]): RedisCommand {
     return new this.#Command(name, args, { replyEncoding: 'utf8' });
   }
+}
+
+/** What the promises of raw commands are: nobody waits for one. */
+const nothing = Promise.resolve();
+
+/** What ioredis does when a command is made, but that it makes a promise. */
+function rawClass(Command: RedisCommandClass): RedisCommandClass {
+  return class extends (Command as new (...args: ConstructorParameters<RedisCommandClass>) => RedisCommand & {
+    stringifyArguments(): void;
+  }) {
+    override get isRaw(): boolean {
+      return true;
+    }
+
+    /** Called by the constructor. */
+    initPromise(): void {
+      this.stringifyArguments();
+      this.promise = nothing;
+    }
+  };
 }
 
 /** @throws ConfigurationError unless it is a client of ioredis. */

@@ -42,6 +42,12 @@ export function now(): Moment {
   return { monotonicMs: performance.now(), wallMs: Date.now() };
 }
 
+/** How long ago a moment was, in milliseconds, by the clock that says longer. */
+export function since(moment: Moment): number {
+  const { monotonicMs, wallMs } = now();
+  return Math.max(monotonicMs - moment.monotonicMs, wallMs - moment.wallMs);
+}
+
 /** What a server has said. */
 interface Testimony {
   /** Whether the token is there; undefined where the server doesn't know, because the slot has moved. */
@@ -125,6 +131,5 @@ async function isElsewhere({ servers, maker, token }: Question, leftMs: number):
 
 /** Half of its time is kept as a margin. */
 function mayHaveExpired({ sent, ttlMs }: Question): boolean {
-  const { monotonicMs, wallMs } = now();
-  return Math.max(monotonicMs - sent.monotonicMs, wallMs - sent.wallMs) > ttlMs / 2;
+  return since(sent) > ttlMs / 2;
 }

@@ -22,3 +22,14 @@ export function tokenKey(prefix: string | Buffer, id: string, slot: number | und
 export function writeToken(key: string | Buffer, ttlMs: number): WireCommand {
   return { name: 'set', args: [key, '1', 'PX', String(ttlMs)] };
 }
+
+/**
+ * What, sent before MULTI, makes EXEC do nothing where the token is there already: it is watched, and then changed, which it can only be
+ * where it exists. For WATCH, a change by the connection itself counts as one by others.
+ */
+export function guardOf(key: string | Buffer, ttlMs: number): readonly WireCommand[] {
+  return [
+    { name: 'watch', args: [key] },
+    { name: 'pexpire', args: [key, String(ttlMs)] },
+  ];
+}
