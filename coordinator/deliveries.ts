@@ -57,6 +57,9 @@ export class Deliveries {
   /** Delivered and still stored: should they be delivered again, their target does nothing. */
   #removable: StoredMessage[] = [];
   #removing: Timer = undefined;
+  /** What is being delivered, and whether a timer is set to renew its claims. */
+  readonly #claimed = new Set<() => readonly StoredMessage[]>();
+  #renews = false;
   #stopping = false;
 
   constructor(options: DeliveriesOptions) {
@@ -76,20 +79,17 @@ export class Deliveries {
   /** Delivers what was stored with a decision just now. What fails is recovery's. Never rejects. */
   async now(gid: string, messages: readonly OutboxMessage[]): Promise<void> {
     const createdAt = new Date();
-    const stored = messages.map((message, index) => ({
-      ...message,
-      gid,
-      sequence: index + 1,
-      attempts: 0,
-      isDead: false,
-      createdAt,
-    }));
+    const stored = messages.map(({ target, payload }, index): StoredMessage => {
+      return { target, payload, gid, sequence: index + 1, attempts: 0, isDead: false, createdAt };
+    });
+    if (this.#blocked.size === 0) return void (await this.#deliverAll(stored, true));
     const late = stored.filter(({ target }) => this.#blocked.has(target));
     if (late.length > 0) await this.#postpone(gid, late);
     await this.#deliverAll(
       stored.filter((message) => !late.includes(message)),
       true,
     );
+    return undefined;
   }
 
   /** Deletes what was delivered and is still stored. Never rejects. */
@@ -195,14 +195,17 @@ export class Deliveries {
       if (queue === undefined) byTarget.set(target, [message]);
       else queue.push(message);
     }
-    const counts = await Promise.all([...byTarget].map(([target, queue]) => this.#deliverTo(target, queue, isNow)));
+    const queues = [...byTarget];
+    if (queues.length === 1) return this.#deliverTo(queues[0]![0], queues[0]![1], isNow);
+    const counts = await Promise.all(queues.map(([target, queue]) => this.#deliverTo(target, queue, isNow)));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
   async #deliverTo(target: OutboxTarget, queue: readonly StoredMessage[], isNow: boolean): Promise<number> {
-    const left = [...queue];
+    // How many of the queue are through; those that follow are still claimed.
+    let through = 0;
     let delivered: StoredMessage[] = [];
-    const stopRenewing = this.#renew(() => [...delivered, ...left]);
+    const stopRenewing = this.#renew(() => [...delivered, ...queue.slice(through)]);
     let count = 0;
     let removedMs = environment.now();
     const remove = async (): Promise<void> => {
@@ -220,9 +223,9 @@ export class Deliveries {
           count++;
         }
         if (environment.now() - removedMs >= REMOVE_MS) await remove();
-        left.shift();
+        through++;
         if (!isDelivered && target.anyOrder !== true) {
-          this.#block(target.name, [message, ...left]);
+          this.#block(target.name, queue.slice(through - 1));
           break;
         }
       }
@@ -232,35 +235,36 @@ export class Deliveries {
       // It is delivered again when the claim has run out.
       this.#options.report(toError(error));
       // Also where it could not be written down that something has failed.
-      if (left.length > 0 && target.anyOrder !== true) this.#block(target.name, left);
+      if (through < queue.length && target.anyOrder !== true) this.#block(target.name, queue.slice(through));
     } finally {
       stopRenewing();
     }
-    if (left.length > 0) await this.#giveBack(left);
+    if (through < queue.length) await this.#giveBack(queue.slice(through));
     return count;
   }
 
   /** Keeps the claim for as long as a delivery takes; returns the function that ends that. */
   #renew(claimed: () => readonly StoredMessage[]): () => void {
-    let timer: Timer;
-    let isOver = false;
-    const schedule = (): void => {
-      timer = outside(() => environment.setTimer(() => void renew(), CLAIM_MS / RENEWALS, false));
-    };
-    const renew = async (): Promise<void> => {
-      const messages = claimed();
-      if (messages.length > 0) {
-        await this.#options.outbox.hold(messages, CLAIM_MS).catch((error: unknown) => {
-          this.#options.report(toError(error));
-        });
-      }
-      if (!isOver) schedule();
-    };
-    schedule();
-    return () => {
-      isOver = true;
-      environment.clearTimer(timer);
-    };
+    this.#claimed.add(claimed);
+    if (!this.#renews) this.#renewLater();
+    return () => this.#claimed.delete(claimed);
+  }
+
+  #renewLater(): void {
+    this.#renews = true;
+    outside(() => environment.setTimer(() => void this.#renewAll(), CLAIM_MS / RENEWALS, false));
+  }
+
+  /** Hardly a delivery takes so long, so all share one timer rather than having one each. */
+  async #renewAll(): Promise<void> {
+    const messages = [...this.#claimed].flatMap((claimed) => claimed());
+    if (messages.length > 0) {
+      await this.#options.outbox.hold(messages, CLAIM_MS).catch((error: unknown) => {
+        this.#options.report(toError(error));
+      });
+    }
+    this.#renews = false;
+    if (this.#claimed.size > 0) this.#renewLater();
   }
 
   async #deliver(target: OutboxTarget, message: StoredMessage): Promise<boolean> {

@@ -19,6 +19,7 @@ import { watch } from '../sql/watch.ts';
 import { beginText } from './begin.ts';
 import { listen } from './check-out.ts';
 import { gidOf, literal } from './gid.ts';
+import { type OwnStatement, inlined } from './own-statement.ts';
 import { callWithClient } from './out-of-band.ts';
 import { forgetNames, isNameGone, nameFor, rename } from './names.ts';
 import {
@@ -210,13 +211,17 @@ export class PgConnection implements SqlConnection {
           (this.#shouldAsk(undefined) ? first : undefined))
         : undefined;
     for (const flight of flights) {
-      if (flight.queryMode !== 'extended') extend(flight);
+      this.#board(flight);
       flight.question = flight === asking ? questionFor(this.#client) : undefined;
-      // What pg does for a query that it makes itself.
-      flight._result._types ??= this.#client;
-      if (this.#client.binary === true) flight.binary = !flight.asText;
     }
     this.#client.query(new Train(flights, (error, done, failed, rest) => this.#derailed(error, done, failed, rest)));
+  }
+
+  #board(flight: Flight): void {
+    if (flight.queryMode !== 'extended') extend(flight);
+    // What pg does for a query that it makes itself.
+    flight._result._types ??= this.#client;
+    if (this.#client.binary === true) flight.binary = !flight.asText;
   }
 
   /** One of several has failed: those before it are through, and those behind it are sent again, as they would have been one by one. */
@@ -476,12 +481,62 @@ export class PgConnection implements SqlConnection {
   }
 
   /**
-   * Runs a statement and commits, in one packet: where the statement fails, the COMMIT isn't run.
+   * Runs statements and commits, in one packet: where one of them fails, the COMMIT isn't run.
    * @throws as {@link commit} does.
    */
-  async commitAfter(text: string): Promise<void> {
+  async commitAfter(statements: readonly OwnStatement[]): Promise<void> {
     await this.#beginApart();
-    await this.#end(`${text}; commit`, 'COMMIT', true);
+    const flights = this.#named(statements);
+    if (flights !== undefined) return this.#commitBehind(flights);
+    return this.#end(`${statements.map(inlined).join('; ')}; commit`, 'COMMIT', true);
+  }
+
+  /** Statements of the library's own under names, as they come again with each decision; undefined where they can't have any. */
+  #named(statements: readonly OwnStatement[]): Flight[] | undefined {
+    if (!this.#names || isDirect(this.#client) !== true || this.together === undefined) return undefined;
+    const flights: Flight[] = [];
+    for (const { text, values } of statements) {
+      const statement = statementOf(text);
+      statement.uses++;
+      const name = nameFor(this.#client, statement);
+      if (name === undefined) return undefined;
+      // Not as an object, of which pg makes a copy, slowly.
+      const flight = new this.#Flight(text, [...values]);
+      flight.name = name;
+      flight.statement = statement;
+      flight.isNamed = true;
+      flights.push(flight);
+    }
+    return flights;
+  }
+
+  #commitBehind(flights: readonly Flight[]): Promise<void> {
+    if (this.broken !== undefined) return Promise.reject(this.lost());
+    const commit = new this.#Flight('commit');
+    const all = [...flights, commit];
+    for (const flight of all) this.#board(flight);
+    this.#uncertain = 'COMMIT';
+    return new Promise((resolve, reject) => {
+      const inTime = this.#watchEnd('COMMIT');
+      commit.callback = (_error, result) => {
+        inTime();
+        this.#obeyed();
+        try {
+          this.#ended(lastResult(result!), 'COMMIT');
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const train = new Train(all, (error, _done, failed) => {
+        inTime();
+        // What the server has said of a statement before it keeps it from being run.
+        const wasReached = failed === commit || sqlState(error) === undefined;
+        if (!wasReached) this.#uncertain = undefined;
+        this.#failed(failed, error, (explained) => reject(wasReached ? this.#endFailed(explained, false) : explained));
+      });
+      this.#client.query(train);
+    });
   }
 
   /** Prepares the transaction under a name that outlives the connection. */
@@ -534,18 +589,22 @@ export class PgConnection implements SqlConnection {
 
   /** Sends what ends a transaction; where the answer takes too long the connection is cut, as if the network had. */
   #flyInTime(text: string): Promise<PgResult> {
-    const ms = this.#endTimeoutMs;
-    const late = (): void =>
-      this.destroy(new Error(`no answer to ${text.split(' ', 2).join(' ').toUpperCase()} within ${ms} ms`));
+    const what = text.split(' ', 2).join(' ').toUpperCase();
     const flight = new this.#Flight(text);
     flight.isEnd = this.#boarding !== undefined;
-    if (!flight.isEnd) return this.#fly(flight, false, watch(ms, late));
+    if (!flight.isEnd) return this.#fly(flight, false, this.#watchEnd(what));
     // What goes ahead of it may take as long as it likes.
     let inTime: (() => void) | undefined;
     flight.onTurn = () => {
-      inTime = watch(ms, late);
+      inTime = this.#watchEnd(what);
     };
     return this.#fly(flight, false, () => inTime?.());
+  }
+
+  /** Cuts the connection unless the function that is returned is called in time. */
+  #watchEnd(what: string): () => void {
+    const ms = this.#endTimeoutMs;
+    return watch(ms, () => this.destroy(new Error(`no answer to ${what} within ${ms} ms`)));
   }
 
   /** Ends a prepared transaction from this connection. */

@@ -30,6 +30,7 @@ import { PgDecisionTables } from './decision-tables.ts';
 import { sqlState } from './driver.ts';
 import { literal } from './gid.ts';
 import { PgOutbox } from './outbox.ts';
+import { type OwnStatement, inlined } from './own-statement.ts';
 import { PrivatePool } from './private-pool.ts';
 import { PgSession } from './session.ts';
 
@@ -67,6 +68,7 @@ export class PgDecisionLog implements DecisionLog {
   /** @internal */ readonly outbox: PgOutbox;
   readonly #tables: PgDecisionTables;
   readonly #pool: PrivatePool;
+  readonly #insertText: string;
 
   /**
    * @param session the session of the database where the decisions are kept; its role creates the tables, or finds them.
@@ -84,6 +86,9 @@ export class PgDecisionLog implements DecisionLog {
     this.#pool = new PrivatePool(session.pgPool, timeoutMs);
     this.#tables = new PgDecisionTables(this.#pool, tablePrefix);
     this.outbox = new PgOutbox(this.#pool, this.#tables.names);
+    const { decision, node } = this.#tables.names;
+    const registered = `(select incarnation from ${node} where incarnation = $2 for key share)`;
+    this.#insertText = `insert into ${decision} (gid, incarnation, outcome, participants) values ($1, ${registered}, 'C', $3)`;
   }
 
   /** See {@link DecisionLog.open}. */
@@ -120,7 +125,7 @@ export class PgDecisionLog implements DecisionLog {
     });
     try {
       // Several statements in one text are one transaction.
-      await client.query(this.#insertText(decision));
+      await client.query(this.#inserts(decision).map(inlined).join('; '));
     } catch (error) {
       throw this.#explain(error, gid);
     } finally {
@@ -129,11 +134,9 @@ export class PgDecisionLog implements DecisionLog {
   }
 
   /** Fails where the incarnation isn't registered; else nobody can fence it before the end of this transaction. */
-  #insertText({ gid, incarnation, participants, messages = [] }: Decision): string {
-    const { decision, node } = this.#tables.names;
-    const registered = `(select incarnation from ${node} where incarnation = ${literal(incarnation)} for key share)`;
-    const insert = `insert into ${decision} (gid, incarnation, outcome, participants) values (${literal(gid)}, ${registered}, 'C', ${literal(JSON.stringify(participants))})`;
-    return messages.length === 0 ? insert : `${insert}; ${this.outbox.insertText(gid, messages)}`;
+  #inserts({ gid, incarnation, participants, messages = [] }: Decision): readonly OwnStatement[] {
+    const insert = { text: this.#insertText, values: [gid, incarnation, JSON.stringify(participants)] };
+    return messages.length === 0 ? [insert] : [insert, this.outbox.insert(gid, messages)];
   }
 
   /** See {@link DecisionLog.carries}. */
@@ -145,7 +148,7 @@ export class PgDecisionLog implements DecisionLog {
   async decideWith(manager: DataManager, _txn: Transaction, decision: Decision): Promise<void> {
     await (manager as SqlBranch).commitBy(async (connection) => {
       try {
-        await (connection as PgConnection).commitAfter(this.#insertText(decision));
+        await (connection as PgConnection).commitAfter(this.#inserts(decision));
       } catch (error) {
         throw connection.isUncertain ? error : this.#explain(error, decision.gid);
       }

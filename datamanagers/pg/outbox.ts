@@ -13,6 +13,7 @@ import { type ListedOutboxRow, type StoredOutboxRow, type TableNames, listedOf, 
 import { personOf } from '../sql/hand-action.ts';
 import type { PgResult } from './driver.ts';
 import { literal } from './gid.ts';
+import { type OwnStatement, requireNoZero } from './own-statement.ts';
 import type { PrivatePool } from './private-pool.ts';
 
 export class PgOutbox implements Outbox {
@@ -30,12 +31,17 @@ export class PgOutbox implements Outbox {
    * The statement that stores messages: their deliverer's alone for the beginning. The time is that of the statement, not that of the
    * beginning of the transaction, which may be long ago.
    */
-  insertText(gid: string, messages: readonly OutboxMessage[]): string {
-    const rows = messages.map(
-      ({ target, payload }, index) =>
-        `(${literal(gid)}, ${index + 1}, ${literal(target)}, ${escaped(payload)}, clock_timestamp(), clock_timestamp() + interval '${CLAIM_MS} milliseconds')`,
-    );
-    return `insert into ${this.#table} (gid, seq, target, payload, created_at, next_at) values ${rows.join()}`;
+  insert(gid: string, messages: readonly OutboxMessage[]): OwnStatement {
+    const values = [gid];
+    const rows = messages.map(({ target, payload }, index) => {
+      requireNoZero('the payload of a message', payload);
+      const count = values.push(target, payload);
+      return `($1, ${index + 1}, $${count - 1}, $${count}, clock_timestamp(), clock_timestamp() + interval '${CLAIM_MS} milliseconds')`;
+    });
+    return {
+      text: `insert into ${this.#table} (gid, seq, target, payload, created_at, next_at) values ${rows.join()}`,
+      values,
+    };
   }
 
   async claim({ prefix, targets, inOrder, limit, forMs }: Claim): Promise<StoredMessage[]> {
@@ -116,10 +122,4 @@ const these = '(gid, seq) in (select * from unnest($1::text[], $2::int[]))';
 
 function keysOf(messages: readonly MessageKey[]): unknown[] {
   return [messages.map(({ gid }) => gid), messages.map(({ sequence }) => sequence)];
-}
-
-/** Quotes any text, so that it means the same whatever standard_conforming_strings is. */
-function escaped(text: string): string {
-  if (text.includes('\0')) throw new TypeError('the payload of a message holds no zero bytes');
-  return ` E'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

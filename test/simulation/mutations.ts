@@ -272,7 +272,7 @@ export const MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: DELIVERIES,
-        from: 'if (left.length > 0 && target.anyOrder !== true) this.#block(target.name, left);',
+        from: 'if (through < queue.length && target.anyOrder !== true) this.#block(target.name, queue.slice(through));',
         to: '',
       },
     ],
@@ -295,7 +295,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a claim is renewed when all is delivered',
-    changes: [{ file: DELIVERIES, from: 'isOver = true;\n      environment.clearTimer(timer);', to: 'isOver = true;' }],
+    changes: [{ file: DELIVERIES, from: 'return () => this.#claimed.delete(claimed);', to: 'return () => undefined;' }],
   },
   {
     name: 'tombstones of the dead are kept',
