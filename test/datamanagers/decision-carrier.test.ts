@@ -14,16 +14,18 @@ import { type DecisionStore, type Process, mysqlStore, pgStore } from './decisio
 import { onText, plain } from './sql/helpers.ts';
 
 const oracle = await mysql();
-const stores: DecisionStore[] = [
-  await pgStore(await postgres()),
-  await mysqlStore('MariaDB', await mariadb()),
-  ...(oracle === undefined ? [] : [await mysqlStore('MySQL', oracle)]),
+const stores: [store: DecisionStore, isWarm: boolean][] = [
+  [await pgStore(await postgres()), false],
+  // From the second time on, what a decision is written by has a name at the server.
+  [await pgStore(await postgres()), true],
+  [await mysqlStore('MariaDB', await mariadb()), false],
+  ...(oracle === undefined ? [] : [[await mysqlStore('MySQL', oracle), false] as [DecisionStore, boolean]]),
 ];
 
 let tables = 0;
 
-for (const store of stores) {
-  const test = suite(`decisions that a commit takes along in ${store.title}`);
+for (const [store, isWarm] of stores) {
+  const test = suite(`decisions that a commit takes along in ${store.title}${isWarm ? ', prepared' : ''}`);
   const isPg = store.title === 'PostgreSQL';
   let tablePrefix: string;
   test.before.each(async () => {
@@ -48,6 +50,14 @@ for (const store of stores) {
     await coordinator.run(() => undefined);
     const query = (text: string): Promise<unknown> =>
       (process.session as { query(text: string): Promise<unknown> }).query(text);
+    if (isWarm) {
+      await coordinator.run(async () => {
+        await query(`insert into ${tablePrefix}things values (0)`);
+        memory.set('other thing', 1);
+      });
+      await coordinator.recover();
+      for (const table of ['things', 'decision']) await store.rows(`delete from ${tablePrefix}${table}`);
+    }
     let current: Transaction | undefined;
     const run = (work?: (txn: Transaction) => unknown, attempts = 1): Promise<Transaction> =>
       coordinator.run(
@@ -204,6 +214,43 @@ for (const store of stores) {
     assert.is(await settled, 'committed');
     assert.is(await things(one), 1);
   });
+
+  if (isWarm) {
+    test('what writes it is parsed once for a connection, and travels with the commit', async () => {
+      const one = await open();
+      const sent: string[] = [];
+      store.proxy.onClientData = (data) => void sent.push(data.toString('latin1'));
+      const insert = `insert into ${tablePrefix}decision`;
+      await one.run();
+      assert.is(sent.filter((text) => text.includes(insert) && text.includes('commit')).length, 1);
+      await store.rows(`delete from ${tablePrefix}things`);
+      sent.length = 0;
+      await one.run();
+      store.proxy.onClientData = undefined;
+      assert.equal(
+        sent.filter((text) => text.includes(insert)),
+        [],
+      );
+      assert.is(await things(one), 1);
+      assert.equal((await decisions(one)).length >= 1, true);
+    });
+
+    test('where what was prepared is gone, it is tried again', async () => {
+      const one = await open();
+      await one.run();
+      await store.rows(`delete from ${tablePrefix}things`);
+      await store.rows(
+        `create function ${tablePrefix}forget() returns void language plpgsql as $$ begin execute 'deallocate all'; end $$`,
+      );
+      let attempts = 0;
+      await one.run(async () => {
+        // By a function, so that it doesn't show.
+        if (++attempts === 1) await one.query(`select ${tablePrefix}forget()`);
+      }, 2);
+      assert.is(attempts, 2);
+      assert.is(await things(one), 1);
+    });
+  }
 
   if (isPg) {
     test('an error that the application’s own changes lead to at the commit is the one that the user gets', async () => {
