@@ -149,7 +149,11 @@ async function applyAgain(core: RedisCore, message: StoredMessage): Promise<Repl
       core.endTimeoutMs,
     );
     const failed = watched!.error ?? found!.error;
-    if (failed !== undefined) throw failed;
+    if (failed !== undefined) {
+      // So that the next delivery goes where the slot is by then.
+      core.servers.redirection(failed);
+      throw failed;
+    }
     if (Number((found as { value: unknown }).value) === 1) return undefined;
     const watching = { node, connection, keys: [token] };
     const work = { id, commands, slot, watching };
