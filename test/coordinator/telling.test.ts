@@ -3,6 +3,7 @@
 import {
   CommitOutcomeUnknownError,
   type DecisionLog,
+  HeuristicError,
   MemoryDecisionLog,
   MemoryStore,
   type RecoverableResource,
@@ -229,4 +230,37 @@ test('after a savepoint has failed, doom says so, and an error without a stack i
   assert.match(refused.message, 'this one is commit failed');
   assert.match((await assert.rejects(txn.commit())).message, 'it failed with:\n\nError: bare');
   await txn.abort();
+});
+
+test('a part that turns out to be committed by hand while all is rolled back is told beside the error', async () => {
+  const told: Error[] = [];
+  const coordinator = new TransactionCoordinator({ onError: (error) => void told.push(error) });
+  const heuristic = new HeuristicError('somebody has committed that');
+  const refusal = new Error('no');
+  const work = coordinator.run((txn) => {
+    txn.join(recording([], 'a', { fails: { tpcAbort: heuristic } }));
+    txn.join(recording([], 'b', { fails: { tpcAbort: new Error('anything else') } }));
+    txn.join(recording([], 'c', { fails: { tpcVote: refusal } }));
+  });
+  assert.is(await assert.rejects(work), refusal);
+  assert.equal(told, [heuristic]);
+});
+
+test('inspect shows the way of a commit when it was chosen, and changes of those who say whether they have any', async () => {
+  const coordinator = new TransactionCoordinator();
+  const seen: unknown[] = [];
+  const look = (): void => {
+    const [txn] = coordinator.inspect().transactions;
+    seen.push([txn!.status, txn!.way, 'idleMs' in txn!, txn!.resources]);
+  };
+  await coordinator.run((txn) => {
+    txn.join(recording([], 'a', { does: { tpcFinish: look } }));
+    txn.join(recording([], 'b', { changed: true }));
+    look();
+  });
+  const resources = [{ name: 'a' }, { name: 'b', changed: true }];
+  assert.equal(seen, [
+    ['active', undefined, false, resources],
+    ['committing', 'two-phase', false, resources],
+  ]);
 });

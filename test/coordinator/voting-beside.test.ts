@@ -130,3 +130,37 @@ for (const saysYes of [true, false]) {
     assert.is(log.includes('changed.tpcVote'), saysYes);
   });
 }
+
+for (const others of [0, 1]) {
+  test(`who takes the decision along with its own commit votes last and is no participant (${others} beside it)`, async () => {
+    const calls: string[] = [];
+    const recoverable: RecoverableResource = new MemoryStore({ name: 'carrier', role: 'recoverable' });
+    const carrier: DataManager = { ...recording(calls, 'a', { changed: true }), recoverable };
+    const log = new MemoryDecisionLog();
+    const decisionLog: DecisionLog = Object.assign(log, {
+      carries: (manager: DataManager) => manager === carrier,
+      decideWith: (...[, , decision]: Parameters<NonNullable<DecisionLog['decideWith']>>) => {
+        calls.push(`decided for ${decision.participants.length}`);
+        return log.decide(decision);
+      },
+    });
+    const coordinator = new TransactionCoordinator({ app: 'shop', decisionLog, recovery: false });
+    const received: string[] = [];
+    coordinator.delivers({ name: 'mail', deliver: async ({ payload }) => void received.push(payload) });
+    const store = new MemoryStore({ name: 'b', role: 'recoverable', coordinator });
+    const txn = await coordinator.run((current) => {
+      current.join(carrier);
+      if (others === 1) store.set('key', 'x');
+      const outbox = () => [{ target: 'mail', payload: 'hello' }];
+      current.join({ ...recording(calls, 'mails', { changed: true }), outbox });
+      return current;
+    });
+    assert.is(txn.outcome!.way, others === 0 ? 'one-phase' : 'last-resource');
+    assert.equal(
+      calls.filter((call) => /tpcVote|decided/.test(call)),
+      ['mails.tpcVote', `decided for ${others}`],
+    );
+    assert.equal(received, ['hello']);
+    await coordinator.close();
+  });
+}
