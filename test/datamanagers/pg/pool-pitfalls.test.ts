@@ -14,7 +14,7 @@ import {
 import { postgres } from '../../support/servers.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { Library, attempts } from './pool-setup.ts';
-import { onText, outcomes } from './setup.ts';
+import { Gate, onText, outcomes } from './setup.ts';
 
 const test = suite('what goes wrong elsewhere, through the enlisting pool');
 const library = await Library.open(await postgres(), test);
@@ -58,6 +58,7 @@ test('pitfall 2: a client, and the pool, refuse work that outlives the transacti
   let kept!: pg.PoolClient;
   let late!: Promise<unknown>;
   for (const open of [false, true]) {
+    const over = new Gate();
     await transaction
       .run(async () => {
         const client = await pool.connect();
@@ -69,7 +70,7 @@ test('pitfall 2: a client, and the pool, refuse work that outlives the transacti
         }
         const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
           assert.rejects(
-            sleep(30).then(() => work()),
+            over.opened.then(() => work()),
             TransactionClosed,
           );
         late = Promise.all([
@@ -83,6 +84,7 @@ test('pitfall 2: a client, and the pool, refuse work that outlives the transacti
         await transaction.abort();
       }, attempts)
       .catch(() => undefined);
+    over.open();
     await late;
     // Whoever has the client still, from outside of any transaction: it doesn't become the plain pool's.
     await assert.rejects(insert(7, kept), TransactionClosed);
