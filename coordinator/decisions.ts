@@ -206,18 +206,22 @@ export class Decisions {
       const error = toError(thrown);
       if (isFenced(error)) this.#fenced(decision.incarnation);
       if (!(error instanceof DecisionFailedError)) return this.#settleOrHold(decision, error);
-      if (error.cause === undefined && (await this.#isCommittedByHand(decision.gid))) {
-        return followHand(decision, carrier, error);
+      if (error.cause === undefined) {
+        const outcome = await this.#decidedByOthers(decision.gid);
+        if (outcome === undefined) throw unreadable(decision.gid, error);
+        if (outcome === 'committed') return followHand(decision, carrier, error);
       }
       // What the carrier's own database has said is what the user is told.
       throw carrier !== undefined && error.cause instanceof Error ? error.cause : error;
     }
   }
 
-  /** Whether an operator was first with a decision, and it is the same. */
-  async #isCommittedByHand(gid: string): Promise<boolean> {
-    const rows = await this.log.decisionsOf([gid]).catch(() => []);
-    return rows.some(({ outcome }) => outcome === 'committed');
+  /** What somebody was first to decide: an operator maybe to commit. Undefined where that can't be found out in time. */
+  #decidedByOthers(gid: string): Promise<ResolvedOutcome | undefined> {
+    return this.#inTime(async () => {
+      const [row] = await this.log.decisionsOf([gid]);
+      return row?.outcome ?? 'unknown';
+    });
   }
 
   async #settleOrHold(decision: Decision, cause: Error): Promise<void> {
@@ -242,11 +246,18 @@ export class Decisions {
   }
 
   /** What is decided; undefined where that can't be found out in time. */
-  async #settleInTime(decision: Decision): Promise<ResolvedOutcome | undefined> {
+  #settleInTime(decision: Decision): Promise<ResolvedOutcome | undefined> {
+    return this.#inTime(async () => {
+      return (await this.log.settle(decision)) ?? 'unknown';
+    });
+  }
+
+  /** What is read from the store, which is asked again where it doesn't answer; undefined where it doesn't in time. */
+  async #inTime(read: () => Promise<ResolvedOutcome>): Promise<ResolvedOutcome | undefined> {
     const endMs = environment.now() + this.#options.timeoutMs;
     for (;;) {
       try {
-        return (await this.log.settle(decision)) ?? 'unknown';
+        return await read();
       } catch {
         if (environment.now() + PAUSE_MS > endMs) return undefined;
       }
@@ -308,6 +319,14 @@ function followHand({ gid, messages = [] }: Decision, carrier: DataManager | und
     carrier === undefined ? 'what it would have sent' : 'what it has changed in the database of the decision store';
   throw new CommitOutcomeUnknownError(
     `a transaction is decided once; ${gid} was decided to commit by hand before it could decide by itself: ${lost} is not part of that, all else is committed`,
+    { cause, xid: gid, phase: 'tpcVote', resource: 'the decision store' },
+  );
+}
+
+/** Somebody else has decided, and nobody says how. */
+function unreadable(gid: string, cause: Error): CommitOutcomeUnknownError {
+  return new CommitOutcomeUnknownError(
+    `a decision must be known to be followed; that about transaction ${gid} was taken before this process could (${cause.message}), and the store can't be reached to read it`,
     { cause, xid: gid, phase: 'tpcVote', resource: 'the decision store' },
   );
 }
