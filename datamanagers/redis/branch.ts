@@ -339,9 +339,14 @@ export class RedisBranch extends PlainBranch implements DataManager {
     this.#end(undefined);
   }
 
-  /** The last resource's outcome isn't known: there is nothing here to keep. */
+  /** Whether the writes were stored isn't known: there is nothing here to keep, and recovery applies them where they were. */
   hold(): void {
-    this.#end(undefined);
+    this.#end(
+      new TransactionError(
+        `a write is applied when its transaction commits; whether transaction ${this.txn.id} was committed is not known, so this one at '${this.#core.name}' may still be applied, and what it answers will not be known`,
+        { resource: this.#core.name, xid: this.txn.id },
+      ),
+    );
   }
 
   #end(cause: Error | undefined): void {
