@@ -257,7 +257,9 @@ export class Decisions {
     const endMs = environment.now() + this.#options.timeoutMs;
     for (;;) {
       try {
-        return await read();
+        const outcome = await read();
+        if (outcome === 'committed') await this.log.confirm?.();
+        return outcome;
       } catch {
         if (environment.now() + PAUSE_MS > endMs) return undefined;
       }

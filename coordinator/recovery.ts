@@ -5,7 +5,7 @@
  * 1. Fences incarnations whose lease has run out: from then on they can't decide. Not right after the store was down, as then the
  *    living could not renew theirs either.
  * 2. Lists what is prepared on every resource, of this application and store.
- * 3. Reads who may decide, then what is decided: both after the list.
+ * 3. Reads who may decide, then what is decided: both after the list. Where that is to commit, has the store say that it is there for good.
  * 4. Of a dead incarnation: commits what is decided to, else rolls back. Of its own: what isn't under way, through a tombstone. Of
  *    another living one: nothing.
  * 5. What a resource answers proves nothing; only the next list without the branch does.
@@ -209,6 +209,7 @@ export class Recovery {
     const decided = new Map((await log.decisionsOf(gids)).map((row) => [row.gid, row.outcome]));
     const outcomes = new Map<string, DecidedOutcome | undefined>();
     for (const gid of gids) outcomes.set(gid, await this.#outcomeOf(gid, living, decided.get(gid)));
+    if ([...outcomes.values()].includes('committed')) await log.confirm?.();
     await Promise.all([...prepared].map(([resource, xids]) => this.#endOn(resource, xids, outcomes, pass)));
     for (const gid of doubtful) {
       if (pass.left.some((xid) => xid.gid === gid)) continue;

@@ -403,6 +403,12 @@ export interface DecisionLog {
   decisions(limit: number, prefix?: string): Promise<DecisionRow[]>;
   /** The decisions about these transactions. */
   decisionsOf(gids: readonly string[]): Promise<DecisionRow[]>;
+  /**
+   * Resolves when what was read here before can't be lost any more: asked before anything is committed by a decision that was read. A server
+   * that was started anew shows commits which the standbys that it waits for may not have. Left out where there is nothing of that kind.
+   * Rejects where that can't be said in time.
+   */
+  confirm?(): Promise<void>;
   /** Deletes decisions that nobody needs any more. */
   forget(gids: readonly string[]): Promise<void>;
   /** Deletes the tombstones of those that may not decide any more. */

@@ -32,6 +32,7 @@ import { literal } from './gid.ts';
 import { PgOutbox } from './outbox.ts';
 import { type OwnStatement, inlined } from './own-statement.ts';
 import { PrivatePool } from './private-pool.ts';
+import { BARRIER } from './resolve.ts';
 import { PgSession } from './session.ts';
 
 /** Options of a decision log in PostgreSQL. */
@@ -227,6 +228,21 @@ export class PgDecisionLog implements DecisionLog {
     const { decision } = this.#tables.names;
     const { rows } = await this.#pool.query<StoredDecision>(`select * from ${decision} where gid = any($1)`, [gids]);
     return rows.map(rowOf);
+  }
+
+  /** See {@link DecisionLog.confirm}. */
+  async confirm(): Promise<void> {
+    const client = await this.#pool.connect();
+    try {
+      const { rows } = await client.query<{ pid: number }>('select pg_catalog.pg_backend_pid() as pid');
+      await client.query(BARRIER).catch(async (error: unknown) => {
+        // A server process that waits for a standby doesn't notice that nobody waits for it any more.
+        await this.#pool.query('select pg_catalog.pg_terminate_backend($1)', [rows[0]!.pid]).catch(() => undefined);
+        throw error;
+      });
+    } finally {
+      client.release();
+    }
   }
 
   /** See {@link DecisionLog.forget}. */

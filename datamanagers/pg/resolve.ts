@@ -70,7 +70,7 @@ export async function endingOf(question: Question, xid: string, life: string | u
 }
 
 /** Its commit is answered when everything before it is at the standbys that commits wait for. */
-const BARRIER = "select pg_catalog.pg_logical_emit_message(true, 'unanimous', '')";
+export const BARRIER = "select pg_catalog.pg_logical_emit_message(true, 'unanimous', '')";
 
 async function statusOf(ask: Ask, xid: string): Promise<unknown> {
   try {

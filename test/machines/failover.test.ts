@@ -1,11 +1,14 @@
 // A primary is lost and its standby takes its place: what becomes of what was acknowledged, decided, prepared, or on its way.
+import pg from 'pg';
+import { PgDecisionLog, PgSession } from 'unanimous/pg';
 import { orSkip } from '../support/servers/install.ts';
 import { assert, suite } from '../support/suite.ts';
 import type { Application } from './applications.ts';
 import { across, booksOf, resetBank, startOn, transfersIn, within } from './failover.ts';
 import { Network, whyNoNetwork } from './network.ts';
 import { Pair } from './pair.ts';
-import { atRest, eventually } from './partitions.ts';
+import { LEASE_MS, atRest, eventually } from './partitions.ts';
+import { ask } from './servers.ts';
 
 const failovers = suite('a failover', { timeoutMs: 120_000 });
 const why = whyNoNetwork();
@@ -18,6 +21,7 @@ let store: Pair;
 let part: Pair;
 let loose: Pair;
 const applications: Application[] = [];
+const pairs: Pair[] = [];
 
 if (why === undefined) {
   failovers.before(async () => {
@@ -33,7 +37,7 @@ if (why === undefined) {
   });
   failovers.after.each(() => Promise.all(applications.splice(0).map((application) => application.kill())));
   failovers.after(async () => {
-    await Promise.all([store, part, loose].map((pair) => pair.stop()));
+    await Promise.all([store, part, loose, ...pairs].map((pair) => pair.stop()));
     await network.close();
   });
 }
@@ -134,4 +138,53 @@ test('to a standby that was not waited for loses acknowledged commits and decisi
   await eventually('nothing must be left', async () => (await books.prepared()).length === 0);
   assert.equal(await transfersIn(loose.second), ['known']);
   assert.equal(await transfersIn(part.second), ['known', 'lost, followed']);
+});
+
+test('a decision that the synchronous standby has not got is not followed, though the primary shows it when it was started anew', async () => {
+  const other = await Pair.open(network, 'other', '10.99.250.4');
+  pairs.push(other);
+  await resetBank(other.first, part.second);
+  await other.synchronous();
+  const pool = new pg.Pool({ connectionString: other.first.insideUrl('bank') });
+  pool.on('error', () => undefined);
+  const log = new PgDecisionLog(new PgSession(pool, { name: 'store' }), { timeoutMs: 1_000 });
+  await log.confirm();
+  const x = await start('u', other.url('bank'), part.url('bank'));
+  await x.make({ id: 'known', moves: across(1) });
+  await x.make({ id: 'unheard', moves: across(2), waitAt: 'all prepared' });
+  await other.separate();
+  x.goOn('unheard');
+  await eventually('its commit must wait for the standby', async () => {
+    const rows = await ask(
+      other.first,
+      "select 1 from pg_stat_activity where wait_event = 'SyncRep' and query ~ 'commit'",
+    );
+    return rows.length > 0;
+  });
+  await assert.rejects(log.confirm());
+  await eventually('nobody must be left waiting at the server', async () => {
+    const rows = await ask(
+      other.first,
+      "select 1 from pg_stat_activity where query ~ 'emit_message' and pid <> pg_backend_pid()",
+    );
+    return rows.length === 0;
+  });
+  await log.close();
+  await pool.end();
+  await other.first.kill();
+  await other.first.restart();
+  assert.ok((await transfersIn(other.first)).includes('unheard'), 'the primary shows it');
+  const told = (await x.end('unheard')).told;
+  assert.not.equal(told, 'committed');
+  const books = booksOf(other.second, part.second);
+  // Recovery has no more than what the primary shows, and is told nothing by it until the standby has that too.
+  await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+  assert.is((await books.prepared()).length, 1, 'what is prepared waits');
+
+  await other.promote();
+  await other.lose();
+  await other.move();
+  await eventually('what is prepared must be rolled back', async () => (await books.prepared()).length === 0);
+  assert.equal(await transfersIn(part.second), ['known']);
+  assert.equal(await transfersIn(other.second), ['known']);
 });
