@@ -84,8 +84,8 @@ export const MUTATIONS: readonly Mutation[] = [
     changes: [
       {
         file: DECISIONS,
-        from: "const outcome = (await this.log.settle(decision)) ?? 'unknown';",
-        to: "const outcome = (await this.log.decisionsOf([decision.gid]))[0]?.outcome ?? 'aborted';",
+        from: "return (await this.log.settle(decision)) ?? 'unknown';",
+        to: "return (await this.log.decisionsOf([decision.gid]))[0]?.outcome ?? 'aborted';",
       },
     ],
   },
