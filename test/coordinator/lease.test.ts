@@ -11,7 +11,7 @@ import {
 } from 'unanimous';
 import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
-import { turns } from './recording.ts';
+import { recording, turns } from './recording.ts';
 
 const test = suite('the right to decide');
 
@@ -208,6 +208,25 @@ test('and where that can’t be read in time, it holds what is prepared, until r
   mend();
   await one.coordinator.recover();
   assert.equal(one.has('second'), [true, true]);
+  await one.coordinator.close();
+});
+
+test('what it would have sent is not sent by a decision of somebody else, so nobody may try it again', async () => {
+  const one = process();
+  await one.both('first');
+  const sent: string[] = [];
+  one.coordinator.delivers({ name: 'mail', deliver: async ({ payload }) => void sent.push(payload) });
+  decideByHand(one, 'commit');
+  let runs = 0;
+  const work = one.coordinator.run((txn) => {
+    runs++;
+    one.a.set('second', 'x');
+    txn.join({ ...recording([], 'mails'), outbox: () => [{ target: 'mail', payload: 'hello' }] });
+  });
+  const error = await assert.rejects(work, InDoubtError);
+  assert.match((error.cause as Error).message, 'what it would have sent is not part of that');
+  await one.coordinator.recover();
+  assert.equal([runs, one.a.committed.has('second'), sent], [1, true, []]);
   await one.coordinator.close();
 });
 

@@ -7,6 +7,7 @@ import {
   ConfigurationError,
   MemoryDecisionLog,
   MemoryDecisionStore,
+  type RecoverableResource,
   TransactionCoordinator,
   TransientError,
   logTransactions,
@@ -127,4 +128,25 @@ test('what is no logger, and impossible options, are refused', () => {
   ]) {
     assert.throws(call, (error: unknown) => error instanceof ConfigurationError);
   }
+});
+
+test('a pass of recovery that has ended something is info', async () => {
+  const decisionLog = new MemoryDecisionLog();
+  const app = 'shop';
+  const prepared = [{ gid: `${app}:${await decisionLog.open()}:dead:1`, branch: 'bank' }];
+  const bank: RecoverableResource = {
+    name: 'bank',
+    listPrepared: async () => [...prepared],
+    commitPrepared: async () => void prepared.pop(),
+    rollbackPrepared: async () => void prepared.pop(),
+  };
+  const recovering = new TransactionCoordinator({
+    app,
+    decisionLog,
+    recovery: { everyMs: 2_000_000_000, resources: [bank] },
+  });
+  const { words, lines } = await logged({}, () => recovering.recover());
+  await recovering.close();
+  assert.equal(words, ['info recovery pass']);
+  assert.equal([lines[0].rolledBack, lines[0].committed], [1, 0]);
 });

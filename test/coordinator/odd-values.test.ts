@@ -1,6 +1,6 @@
 // Protects messages about values that were given where something else was expected: whatever the value does when it is looked at, the message is
 // made, and a password in it is not shown.
-import { ConfigurationError, TransactionCoordinator } from 'unanimous';
+import { ConfigurationError, TransactionCoordinator, register } from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
 import { raise, thrownBy } from './recording.ts';
 
@@ -45,4 +45,12 @@ test('a data manager that is in no transaction is called unknown by its errors',
   const txn = await coordinator.begin();
   assert.is(txn.nameOf({} as never), 'unknown');
   await txn.abort();
+});
+
+test('what is no session is refused by the functions for sessions, by name', () => {
+  for (const odd of [undefined, null, 'pg', {}, { configure: () => undefined }]) {
+    const error = thrownBy(() => register(odd as never));
+    assert.instance(error, ConfigurationError);
+    assert.match(error.message, 'register() takes a session');
+  }
 });

@@ -2,7 +2,7 @@
 // is given back also by whoever closes while it is being asked for.
 import { ConfigurationError, MemoryDecisionLog, MemoryStore, TransactionCoordinator } from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
-import { gate, recording } from './recording.ts';
+import { gate, recording, turns } from './recording.ts';
 
 const test = suite('who can not prepare');
 
@@ -67,3 +67,30 @@ test('who closes while the decision store is being opened waits for that, and gi
   await closing;
   assert.equal(await decisionLog.nodes(), []);
 });
+
+for (const succeeds of [true, false]) {
+  test(`so does who closes while a call of recover() registers the process, where that ${succeeds ? 'succeeds' : 'fails'}`, async () => {
+    const decisionLog = new MemoryDecisionLog();
+    const answered = gate();
+    const asked = gate();
+    const { register } = decisionLog;
+    decisionLog.register = async (...identity) => {
+      asked.open();
+      await answered.promise;
+      await register.apply(decisionLog, identity);
+    };
+    const coordinator = new TransactionCoordinator({ app: 'shop', decisionLog, recovery: false });
+    const recovering = coordinator.recover().catch((error: unknown) => error);
+    await asked.promise;
+    let isClosed = false;
+    const closing = coordinator.close().then(() => (isClosed = true));
+    await turns(2);
+    assert.not.ok(isClosed);
+    if (succeeds) answered.open();
+    else answered.fail(new Error('the store is away'));
+    await closing;
+    assert.equal(await decisionLog.nodes(), []);
+    const ended = await recovering;
+    assert.is(ended instanceof Error, !succeeds);
+  });
+}

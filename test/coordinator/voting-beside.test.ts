@@ -2,6 +2,7 @@
 // is asked when all others have said yes, and what is to be done after the decision is asked for once.
 import {
   type DataManager,
+  DecisionFailedError,
   type DecisionLog,
   MemoryDecisionLog,
   MemoryStore,
@@ -164,3 +165,23 @@ for (const others of [0, 1]) {
     await coordinator.close();
   });
 }
+
+test('whose own commit should have taken the decision along, and was refused by its database, says why in its words', async () => {
+  const refusal = new Error('duplicate key');
+  const recoverable: RecoverableResource = new MemoryStore({ name: 'carrier', role: 'recoverable' });
+  const carrier: DataManager = { ...recording([], 'a', { changed: true }), recoverable };
+  const decisionLog: DecisionLog = Object.assign(new MemoryDecisionLog(), {
+    carries: (manager: DataManager) => manager === carrier,
+    decideWith: () => Promise.reject(new DecisionFailedError('it could not be written', { cause: refusal })),
+  });
+  const coordinator = new TransactionCoordinator({ app: 'shop', decisionLog, recovery: false });
+  const store = new MemoryStore({ name: 'b', role: 'recoverable', coordinator });
+  const work = coordinator.run((txn) => {
+    txn.join(carrier);
+    store.set('key', 'x');
+  });
+  assert.is(await assert.rejects(work), refusal);
+  assert.is(store.committed.size, 0);
+  assert.equal(await store.listPrepared(), []);
+  await coordinator.close();
+});

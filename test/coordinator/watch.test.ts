@@ -115,3 +115,21 @@ test('inspect: the open transactions of all contexts, with what has joined them'
   await coordinator.close();
   assert.is(coordinator.inspect().isClosed, true);
 });
+
+test('of a transaction that began before there was a watch, statements are not counted, and nothing is warned of', async () => {
+  const warnings: TransactionWarning[] = [];
+  const coordinator = new TransactionCoordinator();
+  const { session } = db.another({ register: { coordinator } });
+  await coordinator.run(async () => {
+    coordinator.configure({ watch: { longMs: 10, idleMs: 10, onWarning: (warning) => warnings.push(warning) } });
+    await session.query('select 1');
+    const [seen] = coordinator.inspect().transactions;
+    assert.equal([seen!.idleMs, seen!.began], [0, undefined]);
+    // The next one has begun later, and makes the watch look.
+    await coordinator.run(() => assert.eventually(() => assert.is(warnings.length, 1)), {
+      propagation: 'requires-new',
+    });
+  });
+  assert.is(warnings.length, 1);
+  coordinator.configure({ watch: false });
+});
