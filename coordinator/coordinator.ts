@@ -496,9 +496,8 @@ export class TransactionCoordinator {
     this.#refusal = sandbox.refusal;
   }
 
-  /** @internal From now on transactions are for good again. */
+  /** @internal From now on transactions are for good again. `sandbox` is the one that is open, as no other opens before it is left. */
   leaveSandbox(sandbox: Sandbox): void {
-    if (this.#sandbox !== sandbox) return;
     this.#sandbox = undefined;
     this.#refusal = sandbox.outlived;
   }
