@@ -129,7 +129,6 @@ export class ClusterServers implements RedisServers, CommandSender {
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        if (cluster.status === 'ready') resolve();
         this.#onReady = resolve;
         timer = setTimeout(() => reject(this.#lastError ?? tooLate(acquireTimeoutMs)), acquireTimeoutMs);
       });
