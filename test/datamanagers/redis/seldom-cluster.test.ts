@@ -76,6 +76,32 @@ test('a node whose connection has ended is found again before anything is sent t
   assert.is(await nodes[indexOf(key)]!.get(key), '2');
 });
 
+test('where a node is forgotten and no other one can be asked where it is, that is told as a lost connection', async () => {
+  const session = open();
+  const key = 'forgotten';
+  await transaction.run(() => session.set(key, '1'));
+  await transaction.run(() => session.get(key));
+  for (const proxy of proxies) proxy.refuse = true;
+  const proxy = proxies[indexOf(key)]!;
+  proxy.cut();
+  await assert.eventually(() => proxy.links.size === 0);
+  await assert.rejects(
+    transaction.run(() => session.incr(key), { attempts: 1 }),
+    ConnectionLostError,
+  );
+  assert.is(await nodes[indexOf(key)]!.get(key), '1');
+});
+
+test('the node that is asked what is true of all of them is found again too', async () => {
+  const session = open();
+  await session.check();
+  const key = Array.from({ length: 100 }, (_, n) => `k${n}`).find((each) => indexOf(each) === 0)!;
+  await transaction.run(() => session.get(key));
+  proxies[0]!.cut();
+  await assert.eventually(() => proxies[0]!.links.size === 0);
+  await assert.eventually(() => session.check());
+});
+
 test('where the slot moves while a reply is lost, the token is looked for at its new node', async () => {
   const session = open();
   const key = '{lost}n';

@@ -129,6 +129,15 @@ test('what is stored behind a delivery that has failed is told so at once, and a
   assert.is(await db.balance(1), 80);
 });
 
+test('a session that is told of writes which it has not stored leaves its own alone', async () => {
+  const written = await coordinator.run(async (txn) => {
+    await debit();
+    txn.addBeforeCommitHook(() => redis.postponed('somebody else’s', new Error('postponed')));
+    return redis.incr('n');
+  });
+  assert.is(await written.result, 1);
+});
+
 test('what is watched can not be stored, as only its EXEC could check it: such a transaction is refused', async () => {
   await admin.set('w', '1');
   const done = coordinator.run(async () => {
