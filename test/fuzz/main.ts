@@ -1,4 +1,4 @@
-// npm run fuzz -- [--only api|sql|mariadb|both] [--runs N] [--seed S] [--path P] [--seconds N]
+// npm run fuzz -- [--only api|sql|mariadb|both] [--runs N] [--seed S] [--path P] [--seconds N] [--unshrunk]
 //
 // Exits with 1 where something was found: it prints the seed, the path and the shrunk script, with which the same is found again at once.
 // Exits with 2 where it was called wrongly.
@@ -24,6 +24,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     path: { type: 'string' },
     seconds: { type: 'string' },
+    unshrunk: { type: 'boolean' },
   },
 });
 const [runs, seed, seconds] = [values.runs, values.seed, values.seconds ?? '0'].map(Number) as [number, number, number];
@@ -33,7 +34,9 @@ const kinds: readonly Kind[] = values.only === undefined ? KINDS : [values.only 
 if (values.path !== undefined && kinds.length > 1) wrong('--path belongs to one kind: say --only too');
 
 function wrong(why: string): never {
-  console.error(`npm run fuzz -- [--only ${KINDS.join('|')}] [--runs N] [--seed S] [--path P] [--seconds N]: ${why}`);
+  console.error(
+    `npm run fuzz -- [--only ${KINDS.join('|')}] [--runs N] [--seed S] [--path P] [--seconds N] [--unshrunk]: ${why}`,
+  );
   process.exit(2);
 }
 
@@ -41,6 +44,7 @@ const options: FuzzOptions = {
   runs,
   seed,
   path: values.path,
+  unshrunk: values.unshrunk,
   limitMs: seconds === 0 ? undefined : (seconds * 1000) / kinds.length,
 };
 

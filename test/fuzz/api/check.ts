@@ -1,8 +1,7 @@
 // Plays a program on a coordinator, and holds it against the specification.
 import { isDeepStrictEqual, inspect } from 'node:util';
 import fc from 'fast-check';
-import { failureOf } from '../report.ts';
-import type { FuzzOptions, Fuzzed } from '../report.ts';
+import { type FuzzOptions, type Fuzzed, failureOf, parametersOf } from '../report.ts';
 import { LibraryPlayer } from './library.ts';
 import { type Program, programs } from './program.ts';
 import { Specification } from './specification.ts';
@@ -36,16 +35,11 @@ function compare(what: string, happened: unknown, specified: unknown): void {
 }
 
 /** Plays programs until one differs, or all are through. */
-export async function fuzzApi({ runs, seed, path, limitMs }: FuzzOptions): Promise<Fuzzed> {
+export async function fuzzApi(options: FuzzOptions): Promise<Fuzzed> {
   const done: Record<string, number> = {};
   const details = await fc.check(
     fc.asyncProperty(programs, (program) => checkProgram(program, done)),
-    {
-      numRuns: runs,
-      seed,
-      ...(path === undefined ? {} : { path }),
-      ...(limitMs === undefined ? {} : { interruptAfterTimeLimit: limitMs }),
-    },
+    parametersOf<[Program]>(options),
   );
   return { done, runs: details.numRuns, failure: details.failed ? failureOf(details) : undefined };
 }

@@ -8,8 +8,7 @@ import {
   TransientError,
 } from 'unanimous';
 import { type Call, type HookKind, type Operation, type Program, STORES, type StoreStep } from './program.ts';
-
-type Savepoints = (Savepoint | undefined)[];
+import { Clock } from './clock.ts';
 
 /** A list that joins when it is first written to, and fails where the program says. */
 class Store {
@@ -30,7 +29,7 @@ class Store {
   }
 
   #join(): DataManager & { values: number[] } {
-    const { hasSavepoints } = this.#player.program.stores[this.#index]!;
+    const { hasSavepoints, hasCancel } = this.#player.program.stores[this.#index]!;
     const part: DataManager & { values: number[] } = {
       values: [],
       sortKey: String(this.#index),
@@ -41,6 +40,7 @@ class Store {
       tpcAbort: () => this.#answer('tpcAbort'),
       abort: () => this.#answer('abort'),
     };
+    if (hasCancel) part.cancel = () => this.#player.note(`store ${this.#index} cancel`);
     if (!hasSavepoints) return part;
     const rollback = (had: number[]): Awaitable<void> => this.#answer('rollback', () => (part.values = [...had]));
     part.savepoint = () => {
@@ -76,6 +76,8 @@ export class LibraryPlayer {
   readonly reports: string[] = [];
   readonly coordinator: TransactionCoordinator;
   readonly #stores: readonly Store[];
+  readonly #savepoints: Savepoint[] = [];
+  readonly #clock = new Clock();
   operations = 0;
 
   constructor(program: Program) {
@@ -93,23 +95,25 @@ export class LibraryPlayer {
   /** Throws where the context isn't as clean behind it as it was before. */
   async play(): Promise<void> {
     const { coordinator } = this;
-    await coordinator.context(async () => {
-      for (const [index, { throwsIn }] of this.program.synchronizers.entries()) {
-        const told = (event: string) => (): void => {
-          this.note(`synchronizer ${index} ${event}`);
-          if (event === throwsIn) throw new Error(`synchronizer ${index}`);
-        };
-        coordinator.registerSynch({
-          newTransaction: told('newTransaction'),
-          beforeCompletion: told('beforeCompletion'),
-          afterCompletion: told('afterCompletion'),
-        });
-      }
-      for (const call of this.program.calls) {
-        await this.#answer('run', () => this.#run(call));
-        if (coordinator.current !== undefined) throw new Error('a transaction is left in the context');
-      }
-    });
+    await this.#clock.whileStopped(() =>
+      coordinator.context(async () => {
+        for (const [index, { throwsIn }] of this.program.synchronizers.entries()) {
+          const told = (event: string) => (): void => {
+            this.note(`synchronizer ${index} ${event}`);
+            if (event === throwsIn) throw new Error(`synchronizer ${index}`);
+          };
+          coordinator.registerSynch({
+            newTransaction: told('newTransaction'),
+            beforeCompletion: told('beforeCompletion'),
+            afterCompletion: told('afterCompletion'),
+          });
+        }
+        for (const call of this.program.calls) {
+          await this.#answer('run', () => this.#run(call));
+          if (coordinator.current !== undefined) throw new Error('a transaction is left in the context');
+        }
+      }),
+    );
     if (coordinator.inspect().transactions.length > 0) throw new Error('a transaction is left open');
     await coordinator.close({ timeoutMs: 1000 });
   }
@@ -132,26 +136,31 @@ export class LibraryPlayer {
 
   #run(call: Call): Promise<void> {
     const { propagation, attempts } = call;
-    const ownsOptions = { attempts, backoff: false } as const;
-    switch (propagation) {
-      case 'supports':
-      case 'not-supported':
-      case 'never':
-        return this.coordinator.run((txn) => this.#body(call, txn), { ...ownsOptions, propagation });
-      case 'required':
-      case 'requires-new':
-      case 'nested':
-      case 'mandatory':
-        return this.coordinator.run((txn) => this.#body(call, txn), { ...ownsOptions, propagation });
-    }
+    const deadline = this.#clock.deadline(call.deadline);
+    const options = { attempts, backoff: false, ...deadline.options } as const;
+    const run = (): Promise<void> => {
+      switch (propagation) {
+        case 'supports':
+        case 'not-supported':
+        case 'never':
+          return this.coordinator.run((txn) => this.#body(call, txn, deadline.pass), { ...options, propagation });
+        case 'required':
+        case 'requires-new':
+        case 'nested':
+        case 'mandatory':
+          return this.coordinator.run((txn) => this.#body(call, txn, deadline.pass), { ...options, propagation });
+      }
+    };
+    // Behind its end, a deadline is nobody's business any more.
+    return run().finally(deadline.pass);
   }
 
-  async #body(call: Call, txn: Transaction | undefined): Promise<void> {
-    const savepoints: Savepoints = [];
+  async #body(call: Call, txn: Transaction | undefined, pass: () => void): Promise<void> {
     const attempt = this.#attemptOf(call, txn);
-    for (const operation of call.operations) await this.#operate(operation, savepoints);
+    for (const operation of call.operations) await this.#operate(operation);
     if (call.end === 'throw') throw new Error('thrown');
     if (call.end === 'transient' && attempt <= call.failures) throw new TransientError('again');
+    if (call.end === 'late') pass();
   }
   /** By which call a transaction was begun. */
   readonly #owned = new WeakMap<Transaction, Call>();
@@ -163,20 +172,20 @@ export class LibraryPlayer {
     return this.#owned.get(txn) === call ? txn.attempt : 1;
   }
 
-  async #operate(operation: Operation, savepoints: Savepoints): Promise<void> {
+  async #operate(operation: Operation): Promise<void> {
     const { coordinator } = this;
     switch (operation.kind) {
       case 'write':
         await this.#answer('write', () => this.#stores[operation.store]!.write(coordinator.enlist(), operation.value));
         return;
       case 'savepoint': {
-        let made: Savepoint | undefined;
-        await this.#answer('savepoint', async () => (made = await coordinator.savepoint(operation.optimistic)));
-        savepoints.push(made);
+        await this.#answer('savepoint', async () =>
+          this.#savepoints.push(await coordinator.savepoint(operation.optimistic)),
+        );
         return;
       }
       case 'rollback': {
-        const savepoint = savepoints[operation.index];
+        const savepoint = this.#savepoints.at(-1 - operation.back);
         if (savepoint !== undefined) await this.#answer('rollback', () => savepoint.rollback());
         return;
       }

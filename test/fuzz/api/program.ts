@@ -18,6 +18,7 @@ export interface StoreKind {
   /** Whether it answers by promises. */
   readonly isAsync: boolean;
   readonly hasSavepoints: boolean;
+  readonly hasCancel: boolean;
   readonly failsIn: StoreStep | undefined;
 }
 
@@ -35,21 +36,29 @@ export const PROPAGATIONS = [
 ] as const;
 export type Propagation = (typeof PROPAGATIONS)[number];
 
+/** What ends a function from outside: a signal, one that was aborted before, or a time. */
+export const DEADLINES = ['signal', 'aborted', 'time'] as const;
+export type DeadlineKind = (typeof DEADLINES)[number];
+
 /** A function that is run. */
 export interface Call {
   readonly propagation: Propagation;
   readonly attempts: number;
+  readonly deadline: DeadlineKind | undefined;
   readonly operations: readonly Operation[];
-  /** `transient` throws a transient error in the first attempts, as many as `failures` says. */
-  readonly end: 'return' | 'throw' | 'transient';
+  /**
+   * `transient` throws a transient error in the first attempts, as many as `failures` says; `late` returns when the deadline, where there is
+   * one, has just passed.
+   */
+  readonly end: 'return' | 'throw' | 'transient' | 'late';
   readonly failures: number;
 }
 
 export type Operation =
   | { readonly kind: 'write'; readonly store: number; readonly value: number }
   | { readonly kind: 'savepoint'; readonly optimistic: boolean }
-  /** To a savepoint of the same function. */
-  | { readonly kind: 'rollback'; readonly index: number }
+  /** To a savepoint of whatever function and transaction, valid or not, counted from the last one. */
+  | { readonly kind: 'rollback'; readonly back: number }
   /** `add` adds another one of its kind when it is called, `join` writes to the last store. */
   | {
       readonly kind: 'hook';
@@ -81,17 +90,18 @@ export const STORES = 4;
 const store: fc.Arbitrary<StoreKind> = fc.record({
   isAsync: fc.boolean(),
   hasSavepoints: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
+  hasCancel: fc.boolean(),
   failsIn: fc.option(fc.constantFrom(...STEPS), { nil: undefined, freq: 2 }).map((step) => step),
 });
 const solidStore: fc.Arbitrary<StoreKind> = store.map((kind) => ({ ...kind, failsIn: undefined }));
 
+const write = fc.record({ kind: fc.constant('write' as const), store: fc.nat(STORES - 2), value: fc.nat(9) });
+const savepoint = fc.record({ kind: fc.constant('savepoint' as const), optimistic: fc.boolean() });
+const rollback = fc.record({ kind: fc.constant('rollback' as const), back: fc.nat(3) });
 const simple: fc.WeightedArbitrary<Operation>[] = [
-  {
-    weight: 8,
-    arbitrary: fc.record({ kind: fc.constant('write' as const), store: fc.nat(STORES - 2), value: fc.nat(9) }),
-  },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('savepoint' as const), optimistic: fc.boolean() }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('rollback' as const), index: fc.nat(2) }) },
+  { weight: 8, arbitrary: write },
+  { weight: 3, arbitrary: savepoint },
+  { weight: 3, arbitrary: rollback },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -109,17 +119,34 @@ const ending: fc.WeightedArbitrary<Operation> = {
   arbitrary: fc.record({ kind: fc.constantFrom('commit' as const, 'abort' as const) }),
 };
 
+/** What takes several steps to go wrong: savepoints behind savepoints, and rollbacks to any of them, again and again. */
+const savepoints: fc.Arbitrary<Operation[]> = fc.array<Operation>(
+  fc.oneof({ weight: 3, arbitrary: write }, { weight: 3, arbitrary: savepoint }, { weight: 4, arbitrary: rollback }),
+  { minLength: 3, maxLength: 12 },
+);
+
+/** Mostly a bit of everything, at times savepoints only. */
+function orSavepoints(operations: fc.Arbitrary<Operation[]>): fc.Arbitrary<Operation[]> {
+  return fc.oneof({ weight: 5, arbitrary: operations }, { weight: 1, arbitrary: savepoints });
+}
+
 function call(operations: fc.Arbitrary<Operation[]>): fc.Arbitrary<Call> {
   return fc.record({
     propagation: fc.constantFrom(...PROPAGATIONS),
     attempts: fc.integer({ min: 1, max: 3 }),
-    operations,
+    deadline: fc.oneof(
+      { weight: 7, arbitrary: fc.constant(undefined) },
+      { weight: 2, arbitrary: fc.constantFrom('signal' as const, 'time' as const) },
+      { weight: 1, arbitrary: fc.constantFrom(...DEADLINES) },
+    ),
+    operations: orSavepoints(operations),
     end: fc.constantFrom(
       'return' as const,
       'return' as const,
       'return' as const,
       'throw' as const,
       'transient' as const,
+      'late' as const,
     ),
     failures: fc.integer({ min: 1, max: 3 }),
   });

@@ -81,6 +81,16 @@ class SpecifiedTransaction {
     this.hooks[kind].push(hook);
   }
 
+  /** Ignored once it is decided (README, "Timeouts and signals"); else the error, and nobody's work is waited for. */
+  pass(code: string): Failure | undefined {
+    if (this.status === 'ended' || this.status === 'commit failed') return undefined;
+    const failure = new Failure(code);
+    this.doom(failure);
+    for (const { store } of this.parts)
+      if (this.#world.program.stores[store]!.hasCancel) this.#world.note(`store ${store} cancel`);
+    return failure;
+  }
+
   doom(reason?: Failure): void {
     if (this.status === 'ended') throw new Failure('ERR_TXN_CLOSED');
     if (this.status === 'commit failed') throw new Failure('ERR_TXN_STATE');
@@ -146,7 +156,8 @@ class SpecifiedTransaction {
   commit(): void {
     if (this.status === 'ended') throw new Failure('ERR_TXN_CLOSED');
     if (this.status === 'commit failed') throw this.#failed();
-    if (this.status === 'doomed') throw new Failure('ERR_TXN_DOOMED', this.#reason);
+    if (this.status === 'doomed')
+      throw this.#reason?.code === 'ERR_TXN_TIMEOUT' ? this.#reason : new Failure('ERR_TXN_DOOMED', this.#reason);
     let failure: Failure | undefined;
     let voted: Part[] | undefined;
     try {
@@ -288,6 +299,11 @@ class SpecifiedTransaction {
   }
 }
 
+/** A signal that was aborted before: nothing is begun, and the transaction that it would take part in goes on. */
+function refuseAborted({ deadline }: Call): void {
+  if (deadline === 'aborted') throw new Failure('ERR_TXN_DOOMED');
+}
+
 function codeIn(act: () => void): string {
   try {
     act();
@@ -309,6 +325,8 @@ export class Specification {
   readonly trace: string[] = [];
   readonly reports: string[] = [];
   readonly stored: number[][] = Array.from({ length: STORES }, () => []);
+  /** To every savepoint that was made. */
+  readonly #rollbacks: (() => void)[] = [];
 
   constructor(program: Program) {
     this.program = program;
@@ -367,6 +385,7 @@ export class Specification {
 
   /** Tries again as long as the error is transient; always ends what it has begun. */
   #own(call: Call, { isTold }: Place): void {
+    refuseAborted(call);
     for (let attempt = 1; ; attempt++) {
       const txn = new SpecifiedTransaction(this, isTold);
       try {
@@ -387,6 +406,7 @@ export class Specification {
 
   /** An error that leaves a function which took part dooms the transaction, or fails the nested run that it is in. */
   #joined(call: Call, place: Place, txn: SpecifiedTransaction): void {
+    refuseAborted(call);
     try {
       this.#body(call, place, 1);
     } catch (error) {
@@ -399,6 +419,7 @@ export class Specification {
 
   /** Behind a savepoint, which an error rolls back. */
   #nested(call: Call, place: Place, txn: SpecifiedTransaction): void {
+    refuseAborted(call);
     const savepoint = txn.savepoint(false);
     const frame: Frame = { failure: undefined };
     txn.frames.push(frame);
@@ -418,13 +439,16 @@ export class Specification {
   }
 
   #body(call: Call, place: Place, attempt: number): void {
-    const savepoints: (Savepoint | undefined)[] = [];
-    for (const operation of call.operations) this.#operate(operation, place, savepoints);
+    for (const operation of call.operations) this.#operate(operation, place);
     if (call.end === 'throw') throw new Failure('thrown');
     if (call.end === 'transient' && attempt <= call.failures) throw new Failure('ERR_TXN_TRANSIENT', undefined, true);
+    if (call.end === 'late' && call.deadline !== undefined) {
+      const failure = place.txn?.pass(call.deadline === 'time' ? 'ERR_TXN_TIMEOUT' : 'ERR_TXN_DOOMED');
+      if (failure !== undefined) throw failure;
+    }
   }
 
-  #operate(operation: Operation, place: Place, savepoints: (Savepoint | undefined)[]): void {
+  #operate(operation: Operation, place: Place): void {
     const txn = (): SpecifiedTransaction => {
       if (place.txn === undefined) throw new Failure('ERR_TXN_NO_TRANSACTION');
       if (place.txn.status === 'ended') throw new Failure('ERR_TXN_CLOSED');
@@ -434,14 +458,15 @@ export class Specification {
       case 'write':
         return void this.#answer('write', () => txn().write(operation.store, operation.value));
       case 'savepoint': {
-        let made: Savepoint | undefined;
-        this.#answer('savepoint', () => (made = txn().savepoint(operation.optimistic)));
-        return void savepoints.push(made);
+        return void this.#answer('savepoint', () => {
+          const at = txn();
+          const savepoint = at.savepoint(operation.optimistic);
+          this.#rollbacks.push(() => at.rollback(savepoint));
+        });
       }
       case 'rollback': {
-        const savepoint = savepoints[operation.index];
-        if (savepoint === undefined) return;
-        return void this.#answer('rollback', () => place.txn!.rollback(savepoint));
+        const rollback = this.#rollbacks.at(-1 - operation.back);
+        return rollback === undefined ? undefined : void this.#answer('rollback', rollback);
       }
       case 'hook':
         return void this.#answer('hook', () => txn().addHook(operation.hook, operation));

@@ -1,9 +1,11 @@
 // Plays the same script by hand: explicit BEGIN, SAVEPOINT and COMMIT over one plain connection for each database. What it writes down is
 // what the documentation says of the library; it knows nothing of how that does it.
 import type { Asks, Sides } from './dialect.ts';
-import { type Entry, type Reply, codeIn } from './log.ts';
+import { type Entry, type Reply, SILENT_ROLLBACK, codeIn, refusedFor, silentRollback } from './log.ts';
 import { type OwnStep, type PlainItem, REFUSED, type SimpleStep, type Step, type TransactionItem } from './script.ts';
 import { type Statements, plain, textOf } from './statements.ts';
+
+const CONCURRENT_USE = 'ERR_TXN_CONCURRENT_USE';
 
 interface Mark {
   readonly name: string;
@@ -14,7 +16,10 @@ export class ByHandPlayer {
   readonly #sides: readonly Sides[];
   readonly #statements: Statements;
   #log: Entry[] = [];
+  /** Those to which it can return. */
   #marks: Mark[] = [];
+  /** Those that the script has made by savepoint steps. */
+  #made: Mark[] = [];
   #names = 0;
   /** A savepoint could not be made: what is left is an abort. */
   #dead = false;
@@ -27,6 +32,7 @@ export class ByHandPlayer {
   async transaction(item: TransactionItem): Promise<Entry[]> {
     this.#log = [];
     this.#marks = [];
+    this.#made = [];
     this.#dead = false;
     for (const { hand } of this.#sides) await hand.begin(item);
     await this.#steps(item.steps, '');
@@ -37,14 +43,18 @@ export class ByHandPlayer {
   async #end({ end, readOnly }: TransactionItem): Promise<Reply> {
     if (end === 'throw') return this.#rolledBack({ error: 'thrown by the script' });
     if (this.#dead) return this.#rolledBack({ error: 'ERR_TXN_FAILED' });
-    if (end === 'unawaited') return this.#rolledBack({ error: 'ERR_TXN_CONCURRENT_USE' });
-    if (!readOnly && this.#sides.some(({ hand }) => hand.isFailed)) {
-      return this.#rolledBack({ error: 'ERR_TXN_SILENT_ROLLBACK' });
+    const failures = this.#sides.flatMap(({ hand }) => hand.failure ?? []);
+    if (end === 'unawaited') {
+      const isAlone = this.#sides.length === 1 || failures.length === 0;
+      return this.#rolledBack(isAlone ? { error: CONCURRENT_USE } : refusedFor(CONCURRENT_USE, SILENT_ROLLBACK));
+    }
+    if (!readOnly && failures.length > 0) {
+      return this.#rolledBack(failures.length === 1 ? silentRollback(failures[0]!) : refusedFor(SILENT_ROLLBACK));
     }
     // Both or neither: nothing may fail any more once the first of several commits.
     if (this.#sides.length > 1) {
       for (const { hand } of this.#sides) {
-        const refusal = hand.isFailed ? undefined : await hand.checkDeferred();
+        const refusal = hand.failure !== undefined ? undefined : await hand.checkDeferred();
         if (refusal !== undefined) return this.#rolledBack({ error: codeIn(refusal) });
       }
     }
@@ -77,20 +87,20 @@ export class ByHandPlayer {
   }
 
   async #steps(steps: readonly Step[], prefix: string): Promise<void> {
-    const marks: (Mark | undefined)[] = [];
     for (const [index, step] of steps.entries()) {
       const where = `${prefix}${index}`;
       switch (step.kind) {
         case 'savepoint': {
           const made = await this.#mark();
-          marks.push('name' in made ? made : undefined);
+          if ('name' in made) this.#made.push(made);
           this.#note(where, 'savepoint', 'name' in made ? { result: 'made' } : made);
           break;
         }
-        case 'rollback':
-          if (marks[step.index] === undefined) break;
-          this.#note(where, 'rollback to a savepoint', await this.#returnTo(marks[step.index]!));
+        case 'rollback': {
+          const mark = this.#made.at(-1 - step.back);
+          if (mark !== undefined) this.#note(where, 'rollback to a savepoint', await this.#returnTo(mark));
           break;
+        }
         case 'nested':
           await this.#nested(step, where);
           break;
@@ -150,12 +160,12 @@ export class ByHandPlayer {
     this.#note(where, 'BEGIN', refusal === undefined ? dialect.answerOf('BEGIN') : refusal);
     if (refusal !== undefined) return undefined;
     await this.#ownSteps(step.steps, database, `${where}.`);
-    const { isFailed } = hand;
-    if (step.end !== 'commit' || isFailed) await hand.rollbackTo(name);
+    const { failure } = hand;
+    if (step.end !== 'commit' || failure !== undefined) await hand.rollbackTo(name);
     await hand.release(name);
     if (step.end === 'rollback') this.#note(where, step.end, dialect.answerOf('ROLLBACK'));
     else if (step.end === 'commit') {
-      this.#note(where, step.end, isFailed ? { error: 'ERR_TXN_SILENT_ROLLBACK' } : dialect.answerOf('COMMIT'));
+      this.#note(where, step.end, failure === undefined ? dialect.answerOf('COMMIT') : silentRollback(failure));
     }
     return undefined;
   }

@@ -39,8 +39,8 @@ export interface ThroughLibrary {
 export interface ByHand extends Asks {
   reconnect(): Promise<void>;
   begin(modes: Pick<TransactionItem, 'isolation' | 'readOnly'>): Promise<void>;
-  /** Whether a statement has failed, so that the transaction must not be committed. */
-  readonly isFailed: boolean;
+  /** How the first statement has failed since the last rollback, for which the transaction must not be committed; undefined where none has. */
+  readonly failure: Reply | undefined;
   /** The error's reply where it fails, as in what follows. */
   savepoint(name: string): Promise<Reply | undefined>;
   rollbackTo(name: string): Promise<void>;
@@ -78,6 +78,8 @@ export interface Dialect {
   readonly harmless: string;
   /** What a client is answered for BEGIN, COMMIT and ROLLBACK of its own. */
   answerOf(command: 'BEGIN' | 'COMMIT' | 'ROLLBACK'): Reply;
+  /** What is compared of an error. */
+  failed(error: Error): unknown;
   /** Whether an error of the library's side is due to what the library does on its own account. */
   isLibrarys(error: Error): boolean;
   /** Empty tables on both sides, and whoever works on them. */

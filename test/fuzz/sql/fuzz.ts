@@ -1,17 +1,14 @@
 // Random scripts over one or several databases, each played through the library and by hand.
 import fc from 'fast-check';
 import { type Done, checkScript } from './check.ts';
-import { type FuzzOptions, type Fuzzed, failureOf } from '../report.ts';
+import { type FuzzOptions, type Fuzzed, failureOf, parametersOf } from '../report.ts';
 import type { Dialect } from './dialect.ts';
-import { type Form, scripts } from './script.ts';
+import { type Form, type Script, scripts } from './script.ts';
 
 const FORMS: readonly Form[] = ['plain', 'plain', 'config', 'callback', 'array', 'named'];
 
 /** Plays scripts until one differs, or all are through. */
-export async function fuzzSql(
-  dialects: readonly Dialect[],
-  { runs, seed, path, limitMs }: FuzzOptions,
-): Promise<Fuzzed> {
+export async function fuzzSql(dialects: readonly Dialect[], options: FuzzOptions): Promise<Fuzzed> {
   const done: Done = { transactions: 0, answers: 0, failures: 0, retries: 0 };
   const scope = {
     themes: Math.min(...dialects.map(({ themes }) => themes.length)),
@@ -23,11 +20,6 @@ export async function fuzzSql(
     hasCursors: dialects.every(({ hasCursors }) => hasCursors),
   };
   const property = fc.asyncProperty(scripts(scope), (script) => checkScript(dialects, script, done));
-  const details = await fc.check(property, {
-    numRuns: runs,
-    seed,
-    ...(path === undefined ? {} : { path }),
-    ...(limitMs === undefined ? {} : { interruptAfterTimeLimit: limitMs }),
-  });
+  const details = await fc.check(property, parametersOf<[Script]>(options));
   return { done: { ...done }, runs: details.numRuns, failure: details.failed ? failureOf(details) : undefined };
 }

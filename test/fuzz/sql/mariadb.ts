@@ -4,7 +4,7 @@ import mysql from 'mysql2/promise';
 import { type TransactionCoordinator, register } from 'unanimous';
 import { MysqlSession } from 'unanimous/mysql';
 import type { Asks, ByHand, Dialect, HeldClient, Request, Sides, ThroughLibrary } from './dialect.ts';
-import { type Reply, codeOf, replyOf } from './log.ts';
+import { type Reply, codeOf, ownFailure, replyOf } from './log.ts';
 import type { Urls } from './postgres.ts';
 import type { TransactionItem, Use } from './script.ts';
 
@@ -62,6 +62,7 @@ export function mariadbDialect(urls: Urls, name = 'mariadb'): Dialect {
     request: (theme, statement, use) => ({ values: undefined, ...THEMES[theme]![statement]!(use), form: use.form }),
     harmless: 'update counts set count = count + 1000',
     answerOf: () => ({ result: { header: { affectedRows: 0, insertId: 0, warningStatus: 0, info: '' } } }),
+    failed,
     isLibrarys: () => false,
     open: (coordinator) => open(dialect, urls, coordinator),
   };
@@ -108,7 +109,7 @@ function seen(result: unknown): unknown {
 
 function failed(error: Error): unknown {
   const code = codeOf(error);
-  if (code.startsWith('ERR_TXN_')) return code;
+  if (code.startsWith('ERR_TXN_')) return ownFailure(error, failed);
   const { errno, sqlState, sqlMessage } = error as Error & { errno?: number; sqlState?: string; sqlMessage?: string };
   // The two databases have different names.
   return { code, errno, sqlState, sqlMessage: sqlMessage?.replaceAll(/`?unanimous_\w+`?\./g, '') };
@@ -176,8 +177,7 @@ class Library implements ThroughLibrary {
 class Hand implements ByHand {
   readonly #url: string;
   #connection: mysql.Connection | undefined;
-  isFailed = false;
-  #marks: { readonly name: string; readonly wasFailed: boolean }[] = [];
+  failure: Reply | undefined = undefined;
 
   constructor(url: string) {
     this.#url = url;
@@ -194,9 +194,9 @@ class Hand implements ByHand {
   }
 
   async ask(request: Request): Promise<Reply> {
-    if (this.isFailed && request.text.startsWith('SAVEPOINT ')) return { error: 'ERR_TXN_STATE' };
+    if (this.failure !== undefined && request.text.startsWith('SAVEPOINT ')) return { error: 'ERR_TXN_STATE' };
     const reply = await asksOf(this.#connection as unknown as Target).ask(request);
-    if ('error' in reply) this.isFailed = true;
+    if ('error' in reply) this.failure ??= reply;
     else this.#follow(request.text);
     return reply;
   }
@@ -205,16 +205,13 @@ class Hand implements ByHand {
     return this.ask(request);
   }
 
-  /** What failed behind a savepoint is undone with it; what failed before isn't. */
+  /** What failed behind a savepoint is undone with it; before it nothing has, or it could not have been made. */
   #follow(text: string): void {
-    const [, verb, name] = /^(SAVEPOINT|ROLLBACK TO SAVEPOINT) (\w+)$/.exec(text) ?? [];
-    if (verb === 'SAVEPOINT') this.#marks.unshift({ name: name!, wasFailed: this.isFailed });
-    else if (verb !== undefined) this.isFailed = this.#marks.find((mark) => mark.name === name)!.wasFailed;
+    if (text.startsWith('ROLLBACK TO SAVEPOINT ')) this.failure = undefined;
   }
 
   async begin({ isolation, readOnly }: Pick<TransactionItem, 'isolation' | 'readOnly'>): Promise<void> {
-    this.isFailed = false;
-    this.#marks = [];
+    this.failure = undefined;
     if (isolation !== undefined) await this.#send(`SET TRANSACTION ISOLATION LEVEL ${isolation}`);
     await this.#send(`START TRANSACTION${readOnly ? ' READ ONLY' : ''}`);
   }
@@ -227,7 +224,7 @@ class Hand implements ByHand {
 
   /** Refused behind a statement that has failed, as a rollback to it would not undo that. */
   savepoint(name: string): Promise<Reply | undefined> {
-    return this.isFailed ? Promise.resolve({ error: 'ERR_TXN_STATE' }) : this.#send(`SAVEPOINT ${name}`);
+    return this.failure !== undefined ? Promise.resolve({ error: 'ERR_TXN_STATE' }) : this.#send(`SAVEPOINT ${name}`);
   }
 
   rollbackTo(name: string): Promise<undefined> {

@@ -4,7 +4,7 @@ import Cursor from 'pg-cursor';
 import { type TransactionCoordinator, register } from 'unanimous';
 import { PgDecisionLog, PgSession } from 'unanimous/pg';
 import type { Asks, ByHand, Dialect, HeldClient, Request, Sides, ThroughLibrary } from './dialect.ts';
-import { type Reply, codeIn, codeOf, replyOf } from './log.ts';
+import { type Reply, codeIn, codeOf, ownFailure, replyOf } from './log.ts';
 import { POSTGRES_TABLES, POSTGRES_THEMES, type Statement } from './postgres-statements.ts';
 import type { TransactionItem, Use } from './script.ts';
 
@@ -28,11 +28,11 @@ export function postgresDialect(urls: Urls, options: PostgresOptions = {}): Dial
     name,
     themes: themes.map(({ length }) => length),
     forms: ['plain', 'plain', 'config', 'callback', 'array', 'named'],
-    // What only a cursor was told, a session doesn't take for a failure of its transaction yet.
-    hasCursors: false,
+    hasCursors: true,
     request: (theme, statement, use) => ({ values: undefined, ...themes[theme]![statement]!(use), form: use.form }),
     harmless: 'update counts set count = count + 1000',
     answerOf: (command) => ({ result: { command, rowCount: null, rows: [], fields: [] } }),
+    failed,
     isLibrarys,
     open: (coordinator) => open(dialect, urls, coordinator, options.connections ?? 1),
   };
@@ -107,7 +107,7 @@ function seen(result: unknown): unknown {
 /** What is compared of an error: all that the server says of it, but for the name that a statement was given. */
 function failed(error: Error): unknown {
   const code = codeOf(error);
-  if (code.startsWith('ERR_TXN_')) return code;
+  if (code.startsWith('ERR_TXN_')) return ownFailure(error, failed);
   const { severity, detail, hint, position, where, schema, table, column, constraint } = error as pg.DatabaseError;
   const message = error.message.replaceAll(/"unanimous_\d+"/g, '""');
   return { code, message, severity, detail, hint, position, where, schema, table, column, constraint };
@@ -243,6 +243,7 @@ class Library implements ThroughLibrary {
 class Hand implements ByHand {
   readonly #url: string;
   #client: pg.Client;
+  failure: Reply | undefined = undefined;
 
   constructor(url: string) {
     this.#url = url;
@@ -271,14 +272,18 @@ class Hand implements ByHand {
   /** An error is told before the server says how the transaction stands. */
   async #settled(reply: Reply): Promise<Reply> {
     if ('error' in reply) await this.#client.query('');
+    this.#look(reply);
     return reply;
   }
 
-  get isFailed(): boolean {
-    return (this.#client as unknown as { getTransactionStatus(): string }).getTransactionStatus() === 'E';
+  /** What pg itself refuses leaves the transaction as it is, and a rollback to a savepoint heals it. */
+  #look(reply: Reply): void {
+    const status = (this.#client as unknown as { getTransactionStatus(): string }).getTransactionStatus();
+    this.failure = status === 'E' ? (this.failure ?? reply) : undefined;
   }
 
   async begin({ isolation, readOnly }: Pick<TransactionItem, 'isolation' | 'readOnly'>): Promise<void> {
+    this.failure = undefined;
     const level = isolation === undefined ? '' : ` isolation level ${isolation}`;
     await this.#client.query(`BEGIN${level}${readOnly ? ' read only' : ''}`);
   }
@@ -289,6 +294,7 @@ class Hand implements ByHand {
 
   async rollbackTo(name: string): Promise<void> {
     await this.#client.query(`ROLLBACK TO SAVEPOINT ${name}`);
+    this.failure = undefined;
   }
 
   async release(name: string): Promise<void> {

@@ -37,8 +37,8 @@ export interface MarkStep {
 export type Step =
   | SimpleStep
   | { readonly kind: 'savepoint' }
-  /** To the savepoint of that number among those of the same block, valid or not. */
-  | { readonly kind: 'rollback'; readonly index: number }
+  /** To a savepoint of the transaction, valid or not, counted from the last one. */
+  | { readonly kind: 'rollback'; readonly back: number }
   | { readonly kind: 'nested'; readonly steps: readonly Step[]; readonly end: 'return' | 'throw' }
   /** A client's own BEGIN, and how it ends. */
   | {
@@ -127,14 +127,19 @@ export function scripts(scope: Scope): fc.Arbitrary<Script> {
     },
   ];
   const mark = fc.record({
-    kind: fc.constantFrom('mark' as const, 'return' as const, 'forget' as const),
-    name: fc.constantFrom('a' as const, 'b' as const),
+    kind: fc.constantFrom('mark' as const, 'mark' as const, 'return' as const, 'return' as const, 'forget' as const),
+    name: fc.constantFrom('a' as const, 'a' as const, 'b' as const),
   });
-  const ownSteps = fc.array(fc.oneof(...simple(1, false), { weight: 4, arbitrary: mark }), { maxLength: 6 });
+  const ownSteps = fc.oneof(
+    fc.array(fc.oneof(...simple(1, false), { weight: 4, arbitrary: mark }), { maxLength: 6 }),
+    fc.array(fc.oneof(...simple(1, false), { weight: 12, arbitrary: mark }), { minLength: 4, maxLength: 12 }),
+  );
+  const savepoint = fc.record({ kind: fc.constant('savepoint' as const) });
+  const rollback = fc.record({ kind: fc.constant('rollback' as const), back: fc.constantFrom(0, 0, 0, 1, 1, 2, 3) });
   const flat: fc.WeightedArbitrary<Step>[] = [
     ...simple(2, true),
-    { weight: 4, arbitrary: fc.record({ kind: fc.constant('savepoint' as const) }) },
-    { weight: 4, arbitrary: fc.record({ kind: fc.constant('rollback' as const), index: fc.nat(3) }) },
+    { weight: 4, arbitrary: savepoint },
+    { weight: 4, arbitrary: rollback },
     {
       weight: 3,
       arbitrary: fc.record({
@@ -162,9 +167,19 @@ export function scripts(scope: Scope): fc.Arbitrary<Script> {
       end: fc.constantFrom('return' as const, 'throw' as const),
     }),
   });
-  const inner = fc.array<Step>(fc.oneof(...flat), { maxLength: 5 });
-  const middle = fc.array<Step>(fc.oneof(...flat, deeper(inner)), { maxLength: 6 });
-  const outer = fc.array<Step>(fc.oneof(...flat, deeper(middle)), { maxLength: 10 });
+  // What takes several steps to go wrong: savepoints behind savepoints, and rollbacks to any of them, again and again.
+  const savepoints = fc.array<Step>(
+    fc.oneof(...simple(1, false), { weight: 4, arbitrary: savepoint }, { weight: 11, arbitrary: rollback }),
+    { minLength: 4, maxLength: 16 },
+  );
+  const block = (steps: fc.WeightedArbitrary<Step>[], maxLength: number): fc.Arbitrary<Step[]> =>
+    fc.oneof(
+      { weight: 2, arbitrary: fc.array<Step>(fc.oneof(...steps), { maxLength }) },
+      { weight: 1, arbitrary: savepoints },
+    );
+  const inner = block(flat, 5);
+  const middle = block([...flat, deeper(inner)], 6);
+  const outer = block([...flat, deeper(middle)], 10);
   const item: fc.Arbitrary<Item> = fc.oneof(
     {
       weight: 6,

@@ -1,7 +1,7 @@
 // Plays a script through the library, as a service would.
 import type { Savepoint, TransactionCoordinator } from 'unanimous';
 import type { Asks, HeldClient, Sides } from './dialect.ts';
-import { type Entry, type Reply, Thrown, codeOf, replyOf } from './log.ts';
+import { type Entry, type Reply, Thrown, codeOf, ownFailure, replyOf } from './log.ts';
 import { type OwnStep, type PlainItem, REFUSED, type SimpleStep, type Step, type TransactionItem } from './script.ts';
 import { type Statements, plain, textOf } from './statements.ts';
 
@@ -24,6 +24,8 @@ export class ThroughLibraryPlayer {
   readonly #sides: readonly Sides[];
   readonly #statements: Statements;
   #log: Entry[] = [];
+  /** Those that the script has made by savepoint steps. */
+  #savepoints: Savepoint[] = [];
   /** How many transactions were tried again. */
   retries = 0;
 
@@ -35,10 +37,12 @@ export class ThroughLibraryPlayer {
 
   async transaction(item: TransactionItem): Promise<Entry[]> {
     this.#log = [];
+    this.#savepoints = [];
     const restore = await Promise.all(this.#sides.map((side) => side.remember()));
     const attempt = async (number: number): Promise<void> => {
       if (number > 1) {
         this.#log = [];
+        this.#savepoints = [];
         this.retries++;
         for (const each of restore) await each();
       }
@@ -79,15 +83,14 @@ export class ThroughLibraryPlayer {
   }
 
   async #steps(steps: readonly Step[], prefix: string): Promise<void> {
-    const savepoints: (Savepoint | undefined)[] = [];
     for (const [index, step] of steps.entries()) {
       const where = `${prefix}${index}`;
       switch (step.kind) {
         case 'savepoint':
-          await this.#savepoint(savepoints, where);
+          await this.#savepoint(where);
           break;
         case 'rollback':
-          await this.#rollback(savepoints[step.index], where);
+          await this.#rollback(this.#savepoints.at(-1 - step.back), where);
           break;
         case 'nested':
           await this.#nested(step, where);
@@ -107,11 +110,9 @@ export class ThroughLibraryPlayer {
     }
   }
 
-  async #savepoint(savepoints: (Savepoint | undefined)[], where: string): Promise<void> {
-    let made: Savepoint | undefined;
-    const make = async (): Promise<void> => void (made = await this.#coordinator.savepoint());
+  async #savepoint(where: string): Promise<void> {
+    const make = async (): Promise<unknown> => this.#savepoints.push(await this.#coordinator.savepoint());
     this.#note(where, 'savepoint', await replyOf(make, () => 'made'));
-    savepoints.push(made);
   }
 
   async #rollback(savepoint: Savepoint | undefined, where: string): Promise<void> {
@@ -136,9 +137,10 @@ export class ThroughLibraryPlayer {
   }
 
   /** What is the library's own affair goes all the way up, as it would where nobody catches it. */
-  readonly #errorOf = (error: Error): string => {
+  readonly #errorOf = (error: Error): unknown => {
     if (this.#sides.some(({ dialect }) => dialect.isLibrarys(error))) throw error;
-    return codeOf(error);
+    const side = this.#sides.find(({ dialect }) => dialect.name === (error as { resource?: string }).resource);
+    return side === undefined ? codeOf(error) : ownFailure(error, (cause) => side.dialect.failed(cause));
   };
 
   async #own(step: Step & { readonly kind: 'own' }, where: string): Promise<void> {
