@@ -119,8 +119,8 @@ test('statements with a limit of their own, or known by a name alone, are answer
       session.query('select 1 as n'),
       session.query('select 2 as n'),
       session.query({ text: 'select 3 as n', query_timeout: 20_000 }),
-      session.query({ text: 'select 4 as n union all select 4', rows: 1 } as never),
-      session.query({ name: 'settings_named' } as never),
+      session.query({ text: 'select 4 as n union all select 4', rows: 1 } as pg.QueryConfig),
+      session.query({ name: 'settings_named' } as unknown as pg.QueryConfig),
       session.query('select 6 as n'),
       session.query('select 7 as n'),
     ]);
@@ -152,7 +152,7 @@ test('a statement that is known by its name alone works by a library’s clients
 
 test('a client that was made with parsers of its own says which they are, without a connection', async () => {
   const types = { getTypeParser: () => (value: string) => `<${value}>` };
-  const client = new (session.driver(pg).Client)({ types } as never);
+  const client = new (session.driver(pg).Client)({ types });
   assert.is((client.getTypeParser as (oid: number) => (value: string) => string)(23)('7'), '<7>');
   assert.is(client.escapeLiteral("it's"), "'it''s'");
   await client.end();
