@@ -12,8 +12,8 @@ const RENEWAL_MS = 10_000;
 const REMOVAL_MS = 500;
 
 const original = { ...environment };
-/** How much later than it is. */
-let laterMs = 0;
+/** Time passes where a test says so. */
+let nowMs = 0;
 /** Timers of these delays run when the test says so. */
 let timers: { readonly delayMs: number; readonly referenced: boolean; readonly callback: () => void }[] = [];
 const waitingFor = (delayMs: number): number => timers.filter((timer) => timer.delayMs === delayMs).length;
@@ -27,9 +27,9 @@ async function pass(delayMs: number): Promise<void> {
 }
 
 test.before.each(() => {
-  laterMs = 0;
+  nowMs = original.now();
   timers = [];
-  environment.now = () => original.now() + laterMs;
+  environment.now = () => nowMs;
   environment.setTimer = (callback, delayMs, referenced) => {
     if (delayMs !== RENEWAL_MS && delayMs !== REMOVAL_MS) return original.setTimer(callback, delayMs, referenced);
     const timer = { delayMs, referenced, callback };
@@ -173,7 +173,7 @@ test('what was delivered is deleted every second, so that no more than that is d
   const one = process({
     deliver: async () => {
       stored.push(one.store.messages.map(({ message }) => message.payload));
-      laterMs += 600;
+      nowMs += 600;
     },
   });
   await one.send('a', 'b', 'c');
@@ -226,7 +226,7 @@ test('a pass of recovery goes on until nothing is due', async () => {
 });
 
 test('a pass of recovery that delivers for long claims nothing more, so that what is prepared is looked for again', async () => {
-  const one = await late(250, async () => void (laterMs += 60));
+  const one = await late(250, async () => void (nowMs += 60));
   const passes: number[] = [];
   for (let pass = 0; pass < 3; pass++) passes.push((await one.coordinator.recover()).delivered);
   assert.equal(passes, [100, 100, 50]);

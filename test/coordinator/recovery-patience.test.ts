@@ -17,11 +17,12 @@ import { gate, turns } from './recording.ts';
 const test = suite('patience of recovery');
 
 const original = { ...environment };
-/** How much later than it is. */
+/** Time passes where a test says so: how much since its beginning. */
 let laterMs = 0;
 test.before.each(() => {
   laterMs = 0;
-  environment.now = () => original.now() + laterMs;
+  const startMs = original.now();
+  environment.now = () => startMs + laterMs;
 });
 test.after.each(() => void Object.assign(environment, original));
 
