@@ -13,13 +13,13 @@ const server = await postgres();
 const db = await Database.open(server, { name: 'finding', resolveTimeoutMs: 3_000 });
 test.after(() => db.close());
 test.after.each(async () => {
-  db.proxy.onClientData = undefined;
+  db.proxy.onClientData = db.proxy.onServerData = undefined;
   for (const gid of await db.prepared()) await db.admin.query(`rollback prepared '${gid}'`);
   await db.assertClean();
   await db.reset();
 });
 
-const question = (timeoutMs = 3_000, pid: number | null = null): Question => ({ pool: db.pool, pid, timeoutMs });
+const question = (timeoutMs = 20_000, pid: number | null = null): Question => ({ pool: db.pool, pid, timeoutMs });
 const life = async (): Promise<string> =>
   (await db.admin.query<{ life: string }>(`select ${LIFE} as life`)).rows[0]!.life;
 
@@ -85,6 +85,27 @@ test('an id that the server has not given yet was lost with a crash; one that is
   const xid = await ended('commit');
   assert.is(await endingOf(question(), String(BigInt(xid) + 1_000_000_000n), await life()), 'aborted');
   assert.is(await endingOf(question(), '3', await life()), 'unknown');
+});
+
+test('a server that is a standby by now is not believed: it may not have heard of it yet', async () => {
+  const xid = await ended('commit');
+  const now = await life();
+  const column = Buffer.from('isStandby');
+  /** `false`, as the only byte of a field. */
+  const no = Buffer.from([0, 0, 0, 1, 0x66]);
+  let answers = 0;
+  db.proxy.onServerData = (data, link) => {
+    const at = data.indexOf(no, data.indexOf(column));
+    if (!data.includes(column) || at < 0) return undefined;
+    answers++;
+    data.write('t', at + 4);
+    link.client.write(data);
+    return false;
+  };
+  assert.is(await endingOf(question(1_500), xid, now), 'unknown');
+  db.proxy.onServerData = undefined;
+  assert.ok(answers > 0);
+  assert.is(await endingOf(question(), xid, now), 'committed');
 });
 
 test('the connection over which it is asked is lost: asked again over another one', async () => {
