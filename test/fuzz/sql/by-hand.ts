@@ -108,7 +108,7 @@ export class ByHandPlayer {
           await this.#own(step, where);
           break;
         case 'refused':
-          this.#note(where, REFUSED[step.text]!, { error: 'ERR_TXN_STATE' });
+          this.#note(where, REFUSED[step.text]!, this.#refused());
           break;
         case 'statement':
         case 'together':
@@ -117,6 +117,12 @@ export class ByHandPlayer {
           break;
       }
     }
+  }
+
+  /** Of a failed transaction, a session that had not joined says that it has failed. */
+  #refused(): Reply {
+    const isAlone = this.#sides.length === 1 || !this.#dead;
+    return isAlone ? { error: 'ERR_TXN_STATE' } : refusedFor('ERR_TXN_STATE', 'ERR_TXN_FAILED');
   }
 
   /** A savepoint of everything; where one database can't, the transaction has failed. */
