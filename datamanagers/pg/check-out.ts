@@ -36,8 +36,7 @@ export function checkOut(pool: PgPool): Promise<PgClient> {
 /** Has `listener` told of the errors of a connection that was checked out: also of those that it has had already. */
 export function listen(client: PgClient, listener: Listener): void {
   client.on('error', listener);
-  const heard = early.get(client);
-  if (heard === undefined) return;
+  const heard = early.get(client)!;
   early.delete(client);
   client.removeListener('error', heard.listener);
   if (heard.error !== undefined) listener(heard.error);

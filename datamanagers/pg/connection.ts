@@ -419,7 +419,6 @@ export class PgConnection implements SqlConnection {
 
   /** Asks the server whether anything was written, where that doesn't show (one round trip). */
   async hasWritten(): Promise<boolean> {
-    if (this.wrote || !this.maybeWrote || !this.#open) return this.wrote;
     const xid = await this.#askXid();
     this.wrote = xid !== undefined;
     this.maybeWrote = false;
@@ -516,17 +515,12 @@ export class PgConnection implements SqlConnection {
     const all = [...flights, commit];
     for (const flight of all) this.#board(flight);
     this.#uncertain = 'COMMIT';
-    return new Promise((resolve, reject) => {
+    const committed = new Promise<PgResult>((resolve, reject) => {
       const inTime = this.#watchEnd('COMMIT');
       commit.callback = (_error, result) => {
         inTime();
         this.#obeyed();
-        try {
-          this.#ended(lastResult(result!), 'COMMIT');
-          resolve();
-        } catch (error) {
-          reject(error);
-        }
+        resolve(lastResult(result!));
       };
       const train = new Train(all, (error, _done, failed) => {
         inTime();
@@ -537,6 +531,7 @@ export class PgConnection implements SqlConnection {
       });
       this.#client.query(train);
     });
+    return committed.then((result) => this.#ended(result, 'COMMIT'));
   }
 
   /** Prepares the transaction under a name that outlives the connection. */

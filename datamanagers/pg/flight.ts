@@ -31,7 +31,7 @@ export interface Flight extends PgQuery {
   endsItself: boolean;
   /** Whether it ends the transaction. */
   isEnd: boolean;
-  /** Called when it is its turn at the server, where it travels with others. */
+  /** Called when it is its turn at the server, where it travels behind others. */
   onTurn: (() => void) | undefined;
   /** Tells whoever waits for it that it was not sent after all, or not reached. */
   turnAway: ((error: Error) => void) | undefined;

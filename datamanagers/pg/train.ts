@@ -55,7 +55,6 @@ export class Train {
     } finally {
       connection.stream.uncork();
     }
-    if (this.#sent > 0) this.#current.onTurn?.();
     return null;
   }
 

@@ -24,6 +24,9 @@ interface Home {
   readonly inside: <R>(fn: () => R) => R;
 }
 
+/** What begins or ends a client's own transaction, or can't be done; the others name a savepoint in it. */
+type OwnControl = Exclude<Control, { readonly name: string }>;
+
 /** Names that this package gives. */
 const RESERVED = /^["`]?unanimous_/i;
 
@@ -142,7 +145,7 @@ export class Enlistment {
   }
 
   /** Begins or ends the client's own transaction; resolves with the server's tag for it. */
-  control(control: Control): Promise<string> {
+  control(control: OwnControl): Promise<string> {
     const before = this.#pending;
     // A rollback is there for when what came before has failed.
     const done =
@@ -160,7 +163,7 @@ export class Enlistment {
     return done;
   }
 
-  async #carryOut(control: Control): Promise<string> {
+  async #carryOut(control: OwnControl): Promise<string> {
     switch (control.kind) {
       case 'begin': {
         if (this.#own?.over !== undefined) this.#ended();
@@ -179,9 +182,6 @@ export class Enlistment {
       case 'rollback':
         await this.#rollback();
         return control.tag;
-      case 'savepoint':
-      case 'release':
-      case 'rollback to':
       case 'refused':
         throw this.#refusedError(control.tag);
     }
