@@ -117,6 +117,6 @@ export class EnlistedClient extends EventEmitter {
 }
 
 /** What `pg` returns for a statement that has no rows. */
-function resultOf(command: string): PgResult {
+export function resultOf(command: string): PgResult {
   return { command, rowCount: null, oid: null as never, fields: [], rows: [] };
 }

@@ -7,7 +7,7 @@ import { ConfigurationError } from '../../coordinator/errors.ts';
 import type { Enlisting } from '../sql/enlistment.ts';
 import { wordAt } from '../sql/scan.ts';
 import { lexicon } from '../sql/statement.ts';
-import { EnlistedClient, controlIn } from './client.ts';
+import { EnlistedClient, controlIn, resultOf } from './client.ts';
 import type { PgPool, PgQueryConfig, PgResult, PgSubmittable, PgTypes } from './driver.ts';
 import { PlainStatements } from './plain.ts';
 import { type Callback, answer, isSubmittable } from './query.ts';
@@ -50,10 +50,9 @@ export class ContextualClient extends EnlistedClient {
   ): Promise<PgResult> {
     if (text !== undefined && isSetting(text)) throw this.#settingError(text);
     // Libraries send it to clean up, also where nothing was begun because the transaction has ended.
-    const isCleanUp = text !== undefined && !this.#plain.isInUse && controlIn(text)?.kind === 'rollback';
-    return !isCleanUp && this.#isOutside()
-      ? this.#plain.run(text, this.typed(config), values)
-      : super.run(text, config, values);
+    const mayCleanUp = text !== undefined && !this.#plain.isInUse && !this.enlistment.hasOwn;
+    if (mayCleanUp && controlIn(text)?.kind === 'rollback') return Promise.resolve(resultOf('ROLLBACK'));
+    return this.#isOutside() ? this.#plain.run(text, this.typed(config), values) : super.run(text, config, values);
   }
 
   /** Whether the next statement belongs to no transaction of the coordinator. */

@@ -1,7 +1,7 @@
 // Protects whose statements are sent where a library's client, a cursor or a commit meets the end of what it belongs to.
-import type pg from 'pg';
+import pg from 'pg';
 import Cursor from 'pg-cursor';
-import { ConcurrentUseError, ConfigurationError, TransactionClosed, transaction } from 'unanimous';
+import { ConcurrentUseError, ConfigurationError, TransactionClosed, TransactionManager, transaction } from 'unanimous';
 import { postgres } from '../../support/servers.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { failureOf } from '../sql/helpers.ts';
@@ -150,4 +150,46 @@ test('a client’s transaction that can’t begin, as a stream is open, has take
     client.release();
   }, attempts);
   assert.equal(await db.ids(), [1, 2, 3, 4]);
+});
+
+test('a ROLLBACK to clean up, which isn’t awaited: what comes behind it belongs to whom it would without', async () => {
+  const client = new (session.driver(pg).Client)();
+  assert.equal(await outcomes(client.query('rollback'), insert(3, client)), [undefined, undefined]);
+  assert.equal(await db.ids(), [1, 2, 3]);
+  await transaction.run(async () => {
+    assert.equal(await outcomes(client.query('rollback'), insert(4, client)), [undefined, undefined]);
+    await transaction.abort();
+  }, attempts);
+  assert.equal(await db.ids(), [1, 2, 3]);
+  await client.end();
+});
+
+test('a client of a manager’s transaction that has ended isn’t one of the next', async () => {
+  const manager = new TransactionManager();
+  const own = db.another({ name: 'own', register: { coordinator: manager } });
+  await manager.begin();
+  const client = await own.session.pool().connect();
+  await insert(3, client);
+  await manager.commit();
+  await manager.begin();
+  assert.instance(await failureOf(insert(4, client)), TransactionClosed);
+  await insert(5, own.session.pool());
+  await manager.commit();
+  client.release();
+  assert.equal(await db.ids(), [1, 2, 3, 5]);
+});
+
+test('a client whose transaction ended with the one around it hears of that at its next BEGIN, and may begin again then', async () => {
+  const client = new (session.driver(pg).Client)();
+  await transaction.run(async () => {
+    await client.query('begin');
+    await insert(3, client);
+    await transaction.abort();
+  }, attempts);
+  assert.instance(await failureOf(client.query('begin')), TransactionClosed);
+  await client.query('begin');
+  await insert(4, client);
+  await client.query('commit');
+  await client.end();
+  assert.equal(await db.ids(), [1, 2, 4]);
 });
