@@ -90,6 +90,18 @@ test('a payload that PostgreSQL can’t hold is refused with its decision, and n
   assert.equal(await log.outbox.list(10), []);
 });
 
+test('a message that never failed and was dropped by hand is told of without an error', async () => {
+  const { log } = logOn();
+  const decision = await decisionIn(log);
+  await log.decide({ ...decision, messages: [{ target: 't', payload: '{}' }] as never });
+  await log.outbox.drop([{ gid: decision.gid, sequence: 1 }], { by: 'me', forced: false });
+  const actions = await log.handActions(decision.gid);
+  assert.equal(
+    actions.map(({ action, by, message }) => [action, by, message]),
+    [['drop', 'me', { sequence: 1, target: 't', error: undefined }]],
+  );
+});
+
 test('a statement as one text is what it is with parameters, whatever the values hold and strings may mean', async () => {
   const values = ['it’s $2', "it's", '\\', "\\'; drop table accounts; --", '$1', '', 'a\nb', '%s', 'é🤖'];
   const statement = {

@@ -124,7 +124,10 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.pool, this.admin, ...this.#others].map((pool) => pool.end()));
+    const pools = [this.pool, this.admin, ...this.#others];
+    // A pool has ended before its connections have: a server that stops meanwhile tells them.
+    for (const pool of pools) pool.on('error', () => undefined);
+    await Promise.all(pools.map((pool) => pool.end()));
     await this.proxy.close();
   }
 }
