@@ -26,7 +26,7 @@ const attempts = { attempts: 1 };
 
 for (const { product, server } of await products()) {
   const test = suite(`what seldom happens on ${product}`, { timeoutMs: 60_000 });
-  const options = { name: 'seldom', acquireTimeoutMs: 5_000, endTimeoutMs: 2_000, resolveTimeoutMs: 3_000 };
+  const options = { name: 'seldom', acquireTimeoutMs: 10_000, endTimeoutMs: 10_000, resolveTimeoutMs: 10_000 };
   const db = await Database.open(server, options);
   const { session, pool, proxy } = db;
   const core = corePoolOf(pool)!;
@@ -108,7 +108,7 @@ for (const { product, server } of await products()) {
       if (sent === 1) link.cut();
       return sent > 1;
     };
-    const question = { pool: core, timeoutMs: 5_000, owner: undefined } as never;
+    const question = { pool: core, timeoutMs: 15_000, owner: undefined } as never;
     // As nothing is prepared by that name, it has been ended.
     await endPrepared(question, 'commit', { gid: 'none', branch: 'seldom' });
     assert.is(sent, 2);
@@ -159,7 +159,7 @@ for (const { product, server } of await products()) {
   test('the decision store’s own connections are opened one for each, wait for their turn, and are given up where they fail', async () => {
     const through = await tcpProxy(server.port);
     const own = driver.createPool({ uri: through.url(db.url) });
-    const store = new PrivatePool(corePoolOf(own)!, 1_000);
+    const store = new PrivatePool(corePoolOf(own)!, 15_000);
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, n) => store.query<{ n: number }>(`select ${n} as n`)),
     );
@@ -181,8 +181,10 @@ for (const { product, server } of await products()) {
       return false;
     });
     await assert.rejects(store.query('select 42'));
-    const slow = Array.from({ length: 20 }, () => store.query('select sleep(3)').catch((error: Error) => error));
+    const hasty = new PrivatePool(corePoolOf(own)!, 500);
+    const slow = Array.from({ length: 20 }, () => hasty.query('select sleep(20)').catch((error: Error) => error));
     const errors = (await Promise.all(slow)).filter((each) => each instanceof Error);
+    hasty.end();
     assert.is(errors.length, 20);
     assert.is((await store.query<{ n: number }>('select 1 as n')).rows[0]!.n, 1);
     through.refuse = true;
@@ -207,7 +209,6 @@ for (const { product, server } of await products()) {
       config: { value: { connectionConfig: inner.config.connectionConfig } },
     }) as MysqlCorePool;
     const silent = register(new MysqlSession(quiet as never, { name: 'quiet', acquireTimeoutMs: 200 }));
-    await transaction.run(() => silent.query('select 1'));
     const held = await own.getConnection();
     const error = await assert.rejects(transaction.run(() => silent.query('select 1'), attempts));
     assert.match((error as Error).message, /connections in its pool: \? of \?, idle: \?, waiting for one: \?/);
@@ -220,7 +221,7 @@ for (const { product, server } of await products()) {
     const own = register(new MysqlSession(pool, { name: 'read', readerPool: reader }));
     await own.check();
     const nowhere = driver.createPool({ host: '127.0.0.1', port: 1 });
-    const lost = register(new MysqlSession(pool, { name: 'lost', readerPool: nowhere, acquireTimeoutMs: 300 }));
+    const lost = register(new MysqlSession(pool, { name: 'lost', readerPool: nowhere, acquireTimeoutMs: 10_000 }));
     await assert.rejects(lost.check());
     await reader.end();
     await nowhere.end();
@@ -229,7 +230,7 @@ for (const { product, server } of await products()) {
   test('a server that could not be checked before the first transaction is checked before the next one', async () => {
     const through = await tcpProxy(server.port);
     const own = driver.createPool({ uri: through.url(db.url) });
-    const preparing = register(new MysqlSession(own, { name: 'preparing', acquireTimeoutMs: 2_000 }), {
+    const preparing = register(new MysqlSession(own, { name: 'preparing', acquireTimeoutMs: 10_000 }), {
       twoPhase: true,
     });
     through.refuse = true;

@@ -17,7 +17,7 @@ const addresses = cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port }))
 const natMap = Object.fromEntries(
   cluster.nodes.map((node, index) => [`127.0.0.1:${node.port}`, { host: '127.0.0.1', port: proxies[index]!.port }]),
 );
-const timeouts: RedisSessionOptions = { endTimeoutMs: 1_000, resolveTimeoutMs: 5_000, acquireTimeoutMs: 5_000 };
+const timeouts: RedisSessionOptions = { endTimeoutMs: 10_000, resolveTimeoutMs: 10_000, acquireTimeoutMs: 10_000 };
 const nodes = cluster.nodes.map((node) => new Redis(node.port));
 const sessions: RedisSession[] = [];
 
@@ -126,7 +126,7 @@ test('a cluster that can not be reached at first is reached later, also where it
     const own = { clusterRetryStrategy, dnsLookup: undefined };
     const through = proxies.map(({ port }) => ({ host: '127.0.0.1', port }));
     const client = new Cluster(through, { natMap, lazyConnect: true, ...own });
-    const session = register(new RedisSession(client, { name: 'late', ...timeouts, acquireTimeoutMs: 500 }));
+    const session = register(new RedisSession(client, { name: 'late', ...timeouts, acquireTimeoutMs: 2_000 }));
     sessions.push(session);
     await assert.rejects(
       transaction.run(() => session.get('k'), { attempts: 1 }),

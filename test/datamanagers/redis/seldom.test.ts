@@ -12,7 +12,7 @@ import { assert, suite } from '../../support/suite.ts';
 import { Store, onText, rejection } from './setup.ts';
 
 const test = suite('what seldom happens to a Redis session', { timeoutMs: 60_000 });
-const timeouts = { endTimeoutMs: 2_000, resolveTimeoutMs: 3_000, acquireTimeoutMs: 5_000 };
+const timeouts = { endTimeoutMs: 20_000, resolveTimeoutMs: 10_000, acquireTimeoutMs: 10_000 };
 const store = await Store.open(timeouts);
 const { session, admin, proxy } = store;
 let users = 0;

@@ -11,8 +11,8 @@ import { Store, onText, rejection } from './setup.ts';
 
 const test = suite('stored writes of Redis', { timeoutMs: 60_000 });
 const coordinator = new TransactionCoordinator({ onError: () => undefined });
-const db = await Database.open(await postgres(), { name: 'bank', register: { coordinator }, endTimeoutMs: 500 });
-const store = await Store.open({ name: 'cache', register: { coordinator }, endTimeoutMs: 2_000 });
+const db = await Database.open(await postgres(), { name: 'bank', register: { coordinator }, endTimeoutMs: 3_000 });
+const store = await Store.open({ name: 'cache', register: { coordinator }, endTimeoutMs: 3_000 });
 const { session: redis, admin, proxy } = store;
 const log = new PgDecisionLog(db.session, { timeoutMs: 2_000 });
 coordinator.configure({ decisionLog: log });
