@@ -1,10 +1,12 @@
 // npm run fuzz -- [--only api|sql|mariadb|both] [--runs N] [--seed S] [--path P] [--seconds N] [--unshrunk]
+// npm run fuzz -- --mistakes [--seed S] [--seconds N]: lets it look for mistakes that were put into the sources, N seconds for each
 //
 // Exits with 1 where something was found: it prints the seed, the path and the shrunk script, with which the same is found again at once.
 // Exits with 2 where it was called wrongly.
 import { parseArgs } from 'node:util';
 import { startMariadb, startPostgres } from '../support/servers.ts';
 import { fuzzApi } from './api/check.ts';
+import { MUTATIONS, hunt } from './mutations.ts';
 import type { FuzzOptions, Fuzzed } from './report.ts';
 import { fuzzSql } from './sql/fuzz.ts';
 import { mariadbDialect } from './sql/mariadb.ts';
@@ -13,6 +15,8 @@ import { postgresDialect } from './sql/postgres.ts';
 
 // What is to be tried is the library: the server needn't survive anything.
 const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
+
+const SECONDS_A_MISTAKE = 240;
 
 const KINDS = ['api', 'sql', 'mariadb', 'both'] as const;
 type Kind = (typeof KINDS)[number];
@@ -25,6 +29,7 @@ const { values } = parseArgs({
     path: { type: 'string' },
     seconds: { type: 'string' },
     unshrunk: { type: 'boolean' },
+    mistakes: { type: 'boolean', default: false },
   },
 });
 const [runs, seed, seconds] = [values.runs, values.seed, values.seconds ?? '0'].map(Number) as [number, number, number];
@@ -98,6 +103,17 @@ async function api(): Promise<void> {
 }
 
 const KIND: Record<Kind, () => Promise<void>> = { api, sql, mariadb, both };
-for (const kind of kinds) await KIND[kind]();
+
+/** Whether each mistake that was put into the sources is found. */
+async function mistakes(): Promise<void> {
+  for (const mutation of MUTATIONS) {
+    const { isFound } = await hunt(mutation, { seed, seconds: seconds === 0 ? SECONDS_A_MISTAKE : seconds });
+    console.log(`${isFound ? 'found' : 'MISSED'}  ${mutation.kind}: ${mutation.name}`);
+    if (!isFound) process.exitCode = 1;
+  }
+}
+
+if (values.mistakes) await mistakes();
+else for (const kind of kinds) await KIND[kind]();
 // A script that is stuck keeps what it has.
 process.exit();

@@ -61,7 +61,7 @@ test('of a transaction in doubt, what was to be called is named; where that was 
         { attempts: 1 },
       ),
     );
-    const all = [error, unknown].flatMap((each) => [each, ...suppressedBy(each)]);
+    const all = [error, unknown].flatMap((each) => [each].concat(suppressedBy(each)));
     return all.map((each) => (each as Error).message).join('\n');
   };
   assert.match(await said(false), /'function:seldom' .* was not called/);
