@@ -79,7 +79,9 @@ test('an empty session does not say of a transaction in doubt that mails were no
     ),
   );
   assert.ok(error instanceof InDoubtError || error === unknown, String(error));
-  const said = [error, unknown].flatMap((each) => [each].concat(suppressedBy(each))).map((each) => (each as Error).message);
+  const said = [error, unknown]
+    .flatMap((each) => [each].concat(suppressedBy(each)))
+    .map((each) => (each as Error).message);
   assert.not.match(said.join(), /mails are sent once it is known/);
   assert.equal(server.subjects, []);
 });
