@@ -15,6 +15,9 @@ export interface Running {
   readonly ended: Promise<unknown>;
 }
 
+/** How long what is to end by itself may take. */
+const PATIENCE_MS = 5_000;
+
 export class Example {
   /** Where its servers make their folders. */
   readonly folder: string;
@@ -49,10 +52,15 @@ export class Example {
   }
 
   /** The folders and the processes of servers that are left. */
-  leftovers(): string[] {
-    const { stdout } = spawnSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' });
-    const processes = stdout.split('\n').filter((line) => line.includes(this.folder));
-    return [...readdirSync(this.folder).filter((name) => name.startsWith('unanimous-')), ...processes];
+  async leftovers(): Promise<string[]> {
+    for (const endMs = Date.now() + PATIENCE_MS; ;) {
+      const { stdout } = spawnSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' });
+      const processes = stdout.split('\n').filter((line) => line.includes(this.folder));
+      const left = [...readdirSync(this.folder).filter((name) => name.startsWith('unanimous-')), ...processes];
+      // Whoever looks after the servers ends when it sees that all are gone.
+      if (left.length === 0 || Date.now() > endMs) return left;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   remove(): void {

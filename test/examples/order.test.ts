@@ -14,7 +14,7 @@ let shown: { code: number | null; output: string; left: string[] };
 test.before(async () => {
   const { child, output, ended } = example.start();
   await ended;
-  shown = { code: child.exitCode, output: output(), left: example.leftovers() };
+  shown = { code: child.exitCode, output: output(), left: await example.leftovers() };
 });
 
 test('ends with 0 and finds every invariant kept', () => {
@@ -61,5 +61,5 @@ test('stops its servers when it is interrupted in the middle', async () => {
   const { child, output } = await example.interruptAfter('One order after the other');
   assert.is(child.exitCode, 130, output());
   assert.match(output(), /interrupted: the servers are stopped and their folders removed/);
-  assert.equal(example.leftovers(), []);
+  assert.equal(await example.leftovers(), []);
 });

@@ -21,5 +21,5 @@ test('ends with 0, finds every invariant kept, and leaves no server behind', asy
   for (const seen of ['placed', 'too few', 'failed', 'gone']) {
     assert.match(output(), new RegExp(`^ *${seen} +[1-9]`, 'm'));
   }
-  assert.equal(example.leftovers(), []);
+  assert.equal(await example.leftovers(), []);
 });

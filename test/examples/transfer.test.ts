@@ -18,7 +18,7 @@ let shown: { code: number | null; output: string; left: string[] };
 test.before(async () => {
   const { child, output, ended } = example.start();
   await ended;
-  shown = { code: child.exitCode, output: output(), left: example.leftovers() };
+  shown = { code: child.exitCode, output: output(), left: await example.leftovers() };
 });
 
 test('ends with 0 and finds every invariant kept', () => {
@@ -55,5 +55,5 @@ test('stops its server when it is interrupted in the middle', async () => {
   const { child, output } = await example.interruptAfter(' at a time');
   assert.is(child.exitCode, 130, output());
   assert.match(output(), /interrupted: PostgreSQL is stopped and its folder removed/);
-  assert.equal(example.leftovers(), []);
+  assert.equal(await example.leftovers(), []);
 });
