@@ -293,6 +293,8 @@ export class PgConnection implements SqlConnection {
     }
     this.#ready(error, () => {
       if (flight.begin !== undefined && !flight.wasRefused) this.#begunBy(error);
+      // Such as a value that can't be encoded, of which the server hears nothing.
+      if (this.firstError === error && this.#status() === 'T') this.firstError = undefined;
       // The server's last word says more than that the connection has ended.
       const isServers = sqlState(error) !== undefined;
       if (this.broken !== undefined && isServers) this.broken = error;
