@@ -14,7 +14,7 @@ import { Shop } from './shop.ts';
 
 const shop = await Shop.open({ isDecided: true });
 /** A part of the decision to commit, which the COMMIT of the orders goes along with. */
-const DECISION = `'C', '["stock"]'`;
+const DECISION = '["stock"]';
 
 const order = suite('all together, with a decision store: an order');
 order.after.each(() => shop.assertClean());
