@@ -20,9 +20,9 @@ export async function runJoined<T>(
   try {
     return await (deadline === undefined ? fn(txn) : deadline.race(fn(txn)));
   } catch (thrown) {
-    // Inside of a nested run its rollback undoes the damage; else only the rollback of all does.
+    // Inside of a nested run its rollback undoes the damage; else only the rollback of all does, be it from a hook of the commit.
     if (frame !== undefined && !frame.closed) frame.failure ??= toError(thrown);
-    else if (txn.status === 'active' && !txn.ending) txn.doom(toError(thrown));
+    else if (txn.status === 'active') txn.doom(toError(thrown));
     throw thrown;
   } finally {
     deadline?.clear();

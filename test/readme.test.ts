@@ -3,8 +3,10 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import pg from 'pg';
+import { compileToo } from './support/compile.ts';
+import { NODE_ARGUMENTS, program } from './support/program.ts';
 import { findBlocks, type Block } from './readme/blocks.ts';
 import { startSetup, type Started } from './readme/setups.ts';
 import { postgres } from './support/servers.ts';
@@ -44,10 +46,8 @@ test.before(async () => {
   await mkdir(join(root, 'test/readme'), { recursive: true });
   folder = await mkdtemp(join(root, 'test/readme/.blocks-'));
   // What README.md shows first, other examples import.
-  for (const name of ['transfer', 'order']) {
-    await copyFile(join(root, `examples/${name}/${name}.ts`), join(folder, `${name}.ts`));
-  }
-  await copyFile(join(root, 'examples/testing/accounts.ts'), join(folder, 'accounts.ts'));
+  const shown = ['examples/transfer/transfer.ts', 'examples/order/order.ts', 'examples/testing/accounts.ts'];
+  for (const each of shown) await copyFile(join(root, each), join(folder, basename(each)));
   for (const { name, block } of examples) {
     // On the same lines as in its page, for the messages; and with an export, so that each is a module of its own.
     const lines = '\n'.repeat(block.line);
@@ -76,6 +76,11 @@ test.before(async () => {
     };
     await writeFile(join(folder, config), JSON.stringify(content));
     diagnostics += (await run([tsc, '-p', join(folder, config), '--pretty', 'false'])).output;
+    const files = [...own.map(({ name }) => `${name}.ts`), ...shown.map((each) => basename(each))];
+    await compileToo(
+      files.map((each) => join(folder, each)),
+      join(folder, config),
+    );
   }
 });
 test.after(() => rm(folder, { recursive: true, force: true }));
@@ -115,7 +120,7 @@ async function runBlock(name: string, block: Block): Promise<void> {
     }
     const env = Object.assign({ BANK_URL: bank, AUDIT_URL: audit }, ...started.map((each) => each.env));
     if (block.legacyDecorators) env.TSX_TSCONFIG_PATH = join(folder, LEGACY_CONFIG);
-    const { code, output, errors } = await run(['--import', 'tsx', join(folder, `${name}.ts`)], env);
+    const { code, output, errors } = await run([...NODE_ARGUMENTS, program(join(folder, `${name}.ts`))], env);
     assert.is(code, 0, `ended with ${code}\n${output}${errors}`);
     if (block.output !== undefined) assert.is(output.trim(), block.output.trim());
   } finally {

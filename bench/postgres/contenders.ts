@@ -1,8 +1,9 @@
 // Ways to do the same transaction: each is a function for each workload.
-import pg from 'pg';
+import type pg from 'pg';
 import { TransactionCoordinator, register } from '../../coordinator/index.ts';
 import { PgSession, type PgSessionOptions } from '../../datamanagers/pg/index.ts';
 import { type Client, type Once, type Way, simple } from '../throughput/slice.ts';
+import { type Behind, together } from './together.ts';
 import { SELECT, UPDATE, type Workload } from './workload.ts';
 
 type Make = (pool: pg.Pool) => Way<Workload>;
@@ -55,47 +56,17 @@ const handWrittenNamed: Make = (pool) => ({
   read: simple((id) => byHand(pool, (client) => client.query(named.select(id)))),
 });
 
-/** A part of pg that its types don't declare. */
-type Wire = {
-  parse(message: { text: string }): void;
-  bind(message: object): void;
-  execute(message: object): void;
-};
-
-/** A statement with BEGIN in front of it and one Sync behind both; an error of the statement is all that it can report. */
-class WithBegin extends (pg.Query as unknown as new (
-  config: string | pg.QueryConfig,
-  values: unknown[] | undefined,
-  callback: (error: Error | null | undefined, result: pg.QueryResult) => void,
-) => { prepare(wire: Wire): void; handleCommandComplete(message: unknown, wire: Wire): void }) {
-  #begun = false;
-
-  override prepare(wire: Wire): void {
-    wire.parse({ text: 'BEGIN' });
-    wire.bind({});
-    wire.execute({});
-    super.prepare(wire);
-  }
-
-  override handleCommandComplete(message: unknown, wire: Wire): void {
-    if (this.#begun) super.handleCommandComplete(message, wire);
-    else this.#begun = true;
-  }
-}
-
 async function coalescedByHand(
   pool: pg.Pool,
   first: pg.QueryConfig,
   work: (client: pg.PoolClient) => Promise<unknown>,
+  commits = false,
 ): Promise<void> {
   const client = await pool.connect();
   try {
-    await new Promise((resolve, reject) => {
-      const query = new WithBegin(first, undefined, (error, result) => (error ? reject(error) : resolve(result)));
-      client.query(query as unknown as pg.Submittable);
-    });
+    await together(client, ['BEGIN'], first);
     await work(client);
-    await client.query('COMMIT');
+    if (!commits) await client.query('COMMIT');
   } catch (error) {
     await client.query('ROLLBACK');
     throw error;
@@ -114,6 +85,51 @@ const protocolByHand: Make = (pool) => ({
 const protocolByHandNamed: Make = (pool) => ({
   write: simple((id) => coalescedByHand(pool, named.select(id), (client) => client.query(named.update(id)))),
   read: simple((id) => coalescedByHand(pool, named.select(id), async () => {})),
+});
+
+/** By which a lost reply to COMMIT can be resolved. */
+const ID: Behind = { name: 'id', text: 'select pg_current_xact_id_if_assigned(), pg_backend_pid()' };
+
+const withIdByHand: Make = (pool) => ({
+  write: simple((id) =>
+    coalescedByHand(pool, { text: SELECT, values: [id] }, (client) =>
+      together(client, [], { text: UPDATE, values: [id, 1] }, [ID]),
+    ),
+  ),
+});
+
+const withIdByHandNamed: Make = (pool) => ({
+  write: simple((id) =>
+    coalescedByHand(pool, named.select(id), (client) => together(client, [], named.update(id), [ID])),
+  ),
+});
+
+const commitBehindByHand: Make = (pool) => ({
+  write: simple((id) =>
+    coalescedByHand(
+      pool,
+      named.select(id),
+      (client) => together(client, [], named.update(id), [ID, { name: 'commit', text: 'COMMIT' }]),
+      true,
+    ),
+  ),
+});
+
+/** The end of each transaction goes with the next one's BEGIN, on a connection of the client's own. */
+const handedOnByHand: Make = (pool) => ({
+  read: async (loop) => {
+    const client = await pool.connect();
+    let ahead = ['BEGIN READ ONLY'];
+    try {
+      await loop(async (id) => {
+        await together(client, ahead, named.select(id));
+        ahead = ['ROLLBACK', 'BEGIN READ ONLY'];
+      });
+      await client.query('ROLLBACK');
+    } finally {
+      client.release();
+    }
+  },
 });
 
 function session(pool: pg.Pool, options?: PgSessionOptions): { transaction: TransactionCoordinator; db: PgSession } {
@@ -216,6 +232,10 @@ export const makers = {
   rolledBack,
   protocolByHand,
   protocolByHandNamed,
+  withIdByHand,
+  withIdByHandNamed,
+  commitBehindByHand,
+  handedOnByHand,
   byRun,
   byRunUnnamed,
   byBegin,

@@ -27,6 +27,9 @@ export const onPostgres: Comparison<ContenderName, Workload> = {
       title: 'SELECT by key, UPDATE by key',
       entries: [
         ...byHand,
+        { title: 'the same, with the id of the transaction', name: 'withIdByHandNamed' },
+        { title: 'the same, without names', name: 'withIdByHand' },
+        { title: 'by hand, named, with the id, COMMIT in the flight of the UPDATE', name: 'commitBehindByHand' },
         ...ours,
         { title: 'begin(), commit()', name: 'byBegin' },
         { title: 'run(), statements named by the user', name: 'byRunNamed' },
@@ -48,6 +51,7 @@ export const readOnly: Comparison<ContenderName, Workload> = {
       entries: [
         { title: 'hand-written pg, ROLLBACK in place of COMMIT', name: 'rolledBack' },
         ...byHand,
+        { title: "by hand, named, ROLLBACK with the next one's BEGIN", name: 'handedOnByHand' },
         ...ours,
         { title: 'run({ readOnly: true })', name: 'byRunReadOnly' },
         { title: 'run({ readOnly: true }), namesStatements: false', name: 'byRunReadOnlyUnnamed' },

@@ -73,7 +73,6 @@ export class OutboxedCalls implements DataManager {
 
   /** @throws DecisionFailedError where the calls should have been stored, and could not be. */
   tpcVote(txn: Transaction): Vote {
-    if (this.#calls.length === 0) return 'read-only';
     const isPromised = txn.manager.decisions?.deliveries !== undefined && !txn.isStored(this);
     if (isPromised && txn.resources.some(({ changed, recoverable }) => changed === true && recoverable !== undefined)) {
       throw new DecisionFailedError(
@@ -132,7 +131,7 @@ export class OutboxedCalls implements DataManager {
   /** Whether the transaction committed isn't known: what isn't stored is not called. @throws TransactionError that names it. */
   hold(txn: Transaction): void {
     const calls = this.#take();
-    if (calls.length === 0 || txn.isStored(this)) return;
+    if (txn.isStored(this)) return;
     throw new TransactionError(
       `what is done after a commit is done once it is known that there was one; ${list(calls.map(({ key, target }) => `'${target.name}' (${key})`))} was not called`,
       { resource: calls[0]!.target.name, xid: txn.id, phase: 'tpcFinish' },

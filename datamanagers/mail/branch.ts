@@ -202,11 +202,11 @@ export class MailBranch extends PlainBranch implements DataManager {
     for (const mail of this.#take()) mail.release();
   }
 
-  /** Whether the transaction committed isn't known: nothing is sent, and the error says what was not. @throws MailNotSentError. */
-  hold(): void {
+  /** Whether the transaction committed isn't known: what isn't stored is not sent, and the error says so. @throws MailNotSentError. */
+  hold(txn: Transaction): void {
     const mails = this.#take();
     for (const mail of mails) mail.release();
-    if (mails.length === 0) return;
+    if (mails.length === 0 || txn.isStored(this)) return;
     const results = mails.map((mail) => resultOf(mail, 'not sent'));
     throw this.#notSent('mails are sent once it is known that their transaction has committed', results, undefined);
   }

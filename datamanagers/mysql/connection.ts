@@ -143,7 +143,6 @@ export class MysqlConnection implements SqlConnection {
     } catch (error) {
       this.#failed(error as MysqlError);
     }
-    if (this.broken !== undefined) throw this.lost();
   }
 
   /** Begins where that hasn't been done, and refuses where the transaction is gone; undefined where there is nothing to wait for. */
@@ -238,11 +237,11 @@ export class MysqlConnection implements SqlConnection {
 
   /** The error of committing a transaction in which a statement has failed. */
   silentRollback(): SilentRollbackError {
-    const cause = this.firstError;
+    const cause = this.firstError!;
     return new SilentRollbackError(
       `a transaction in which a statement has failed can't be committed: MySQL has undone that statement only, or all before it, and would commit the rest; ` +
-        `one on '${this.name}' failed and its error was not acted on${cause === undefined ? '' : ` (${cause.message})`}, so nothing is stored: roll back to a savepoint to go on`,
-      { resource: this.name, phase: 'commit', ...(cause === undefined ? {} : { cause }) },
+        `one on '${this.name}' failed and its error was not acted on (${cause.message}), so nothing is stored: roll back to a savepoint to go on`,
+      { resource: this.name, phase: 'commit', cause },
     );
   }
 

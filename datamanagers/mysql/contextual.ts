@@ -31,6 +31,9 @@ export class ContextualConnection extends EnlistedConnection {
 
   protected override ask(asked: Asked): Promise<MysqlAnswer> {
     this.#refuseSetting(asked.text);
+    // Libraries send it to clean up, also where nothing was begun because the transaction has ended.
+    const mayCleanUp = !this.#plain.hasOwn && !this.enlistment.hasOwn;
+    if (mayCleanUp && controlIn(asked.text)?.kind === 'rollback') return Promise.resolve([okHeader(), NO_FIELDS]);
     if (!this.#isOutside(asked.text)) return super.ask(asked);
     return saysNothing(asked.text) ? Promise.resolve([okHeader(), NO_FIELDS]) : this.#plain.ask(asked);
   }
@@ -55,8 +58,6 @@ export class ContextualConnection extends EnlistedConnection {
   #isOutside(text: string): boolean {
     // What ends another connection can't wait for its turn behind what is under way there.
     if (this.#plain.hasOwn || firstWord(lexicon, text) === 'kill') return true;
-    // Libraries send it to clean up, also where nothing was begun because the transaction has ended.
-    if (controlIn(text)?.kind === 'rollback') return false;
     return !this.enlistment.hasOwn && this.enlistment.branch() === undefined;
   }
 

@@ -18,6 +18,12 @@ import { inFuture, quote } from './quote.ts';
 /** NOWAIT, and the lock is somebody else's: in MariaDB, and in MySQL. */
 const LOCKED: ReadonlySet<number> = new Set([1205, 3572]);
 
+/**
+ * What begins an INSERT over the application's own connection, by which times are reckoned in UTC: where its time zone's clocks are put forward
+ * or back, there are times that it can't say. MariaDB reads the first comment, MySQL the second.
+ */
+const INSERT_IN_UTC = `/*M! set statement time_zone = '+00:00' for */ insert /*+ set_var(time_zone = '+00:00') */`;
+
 export class MysqlOutbox implements Outbox {
   readonly #pool: PrivatePool;
   readonly #table: string;
@@ -37,7 +43,7 @@ export class MysqlOutbox implements Outbox {
       ({ target, payload }, index) =>
         `(${quote(gid)}, ${index + 1}, ${quote(target)}, ${quote(payload)}, ${inFuture(CLAIM_MS)})`,
     );
-    return `insert into ${this.#table} (gid, seq, target, payload, next_at) values ${rows.join()}`;
+    return `${INSERT_IN_UTC} into ${this.#table} (gid, seq, target, payload, next_at) values ${rows.join()}`;
   }
 
   claim({ prefix, targets, inOrder, limit, forMs }: Claim): Promise<StoredMessage[]> {

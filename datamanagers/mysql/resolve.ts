@@ -148,7 +148,7 @@ export async function listPrepared(ask: Ask): Promise<Xid[]> {
 async function isAlive(ask: Ask, owner: Owner | undefined): Promise<boolean> {
   if (owner === undefined || owner.threadId === null) return false;
   const [row] = await ask("show global status like 'Uptime'");
-  const uptimeSeconds = Number(Object.values(row ?? {})[1]);
+  const uptimeSeconds = Number(Object.values(row!)[1]);
   if (uptimeSeconds < Math.floor((performance.now() - owner.sinceMs) / 1000)) return false;
   return endThread(ask, owner.threadId);
 }

@@ -31,6 +31,7 @@ import {
   isQuestionGone,
   questionFor,
 } from './question.ts';
+import type { Lingering } from './lingering.ts';
 import { Train } from './train.ts';
 
 /** How long the server may take to say that it is ready again after an error, or to obey a cancel, in milliseconds. */
@@ -46,6 +47,8 @@ export interface ConnectionOptions {
   readonly endTimeoutMs: number;
   /** Whether statements that come again get a name. */
   readonly namesStatements: boolean;
+  /** Where connections wait for the next transaction. */
+  readonly lingering: Lingering<PgConnection>;
 }
 
 export class PgConnection implements SqlConnection {
@@ -54,9 +57,13 @@ export class PgConnection implements SqlConnection {
   readonly #pool: PgPool;
   readonly #Flight: FlightClass;
   readonly #onError: (error: Error) => void;
+  readonly #lingering: Lingering<PgConnection>;
   /** BEGIN with its options, until the first statement takes it along. */
   #begin: string | undefined = undefined;
   #open = false;
+  /** The server is still in the transaction before, which is over and has only read: a ROLLBACK goes ahead of BEGIN. */
+  #lingers = false;
+  timesHandedOn = 0;
   /** Whether a COMMIT or PREPARE was sent and its reply never came. */
   #uncertain: 'COMMIT' | 'PREPARE' | undefined = undefined;
   /** False where what went ahead of the end in the same flight has failed, so that the end was not run. */
@@ -86,8 +93,10 @@ export class PgConnection implements SqlConnection {
   /** Whether statements may have names now: one prepared before a table was altered doesn't fit behind that. */
   #names = false;
 
-  constructor(name: string, pool: PgPool, client: PgClient, { endTimeoutMs, namesStatements }: ConnectionOptions) {
+  constructor(name: string, pool: PgPool, client: PgClient, options: ConnectionOptions) {
+    const { endTimeoutMs, namesStatements, lingering } = options;
     this.name = name;
+    this.#lingering = lingering;
     this.#namesStatements = namesStatements;
     this.#endTimeoutMs = endTimeoutMs;
     this.#pool = pool;
@@ -123,6 +132,7 @@ export class PgConnection implements SqlConnection {
   /** Starts a transaction with the next statement. */
   start({ options, readOnly }: SqlBegin): void {
     this.#begin = beginText(options.isolation, readOnly, options.deferrable === true);
+    this.#lingers = this.#open;
     this.#open = false;
     this.#xid = undefined;
     this.#pid = undefined;
@@ -156,6 +166,7 @@ export class PgConnection implements SqlConnection {
         : this.#beginApart().then(() => this.#fly(flight, true));
     extend(flight);
     flight.begin = this.#begin;
+    flight.rollsBack = this.#lingers;
     if (asks) flight.question = questionFor(this.#client);
     return this.#fly(flight, true);
   }
@@ -205,6 +216,7 @@ export class PgConnection implements SqlConnection {
     const first = flights[0];
     if (first === undefined) return;
     first.begin = this.#begin;
+    first.rollsBack = this.#lingers;
     const asking =
       this.#xid === undefined
         ? (flights.find(({ statement }) => statement?.effect === 'write') ??
@@ -245,12 +257,13 @@ export class PgConnection implements SqlConnection {
 
   async #beginApart(): Promise<void> {
     if (this.#begin === undefined) return;
-    await this.#fly(new this.#Flight(this.#begin), false);
+    await this.#fly(new this.#Flight(this.#lingers ? `rollback; ${this.#begin}` : this.#begin), false);
     this.#opened();
   }
 
   #opened(): void {
     this.#begin = undefined;
+    this.#lingers = false;
     this.#open = true;
   }
 
@@ -613,9 +626,21 @@ export class PgConnection implements SqlConnection {
   async rollback(): Promise<void> {
     if (this.#cancelling !== undefined) await this.#cancelling;
     this.#begin = undefined;
-    if (!this.#open || this.broken !== undefined) return;
+    if (!(this.#open || this.#lingers) || this.broken !== undefined) return;
     await this.#flyInTime('rollback');
     this.#open = false;
+    this.#lingers = false;
+  }
+
+  /** A cancel might hit the next transaction, too. */
+  retire(): void {
+    if (this.#open && this.#cancelling === undefined && this.broken === undefined) this.#lingering.add(this);
+    else this.leave();
+  }
+
+  leave(): void {
+    const release = (): void => this.release();
+    this.rollback().then(release, release);
   }
 
   /** Asks the server, over another connection, to stop the statement under way; failing that, cuts the connection. */
@@ -648,7 +673,7 @@ export class PgConnection implements SqlConnection {
 
   /** Whether another transaction may have it: idle, its end went well, and no cancel was sent that might hit whoever has it next. */
   get isClean(): boolean {
-    const idle = this.broken === undefined && !this.#open && this.#uncertain === undefined;
+    const idle = this.broken === undefined && !this.#open && !this.#lingers && this.#uncertain === undefined;
     return idle && !this.#spoiled && this.#cancelling === undefined;
   }
 

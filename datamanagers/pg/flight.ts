@@ -1,5 +1,6 @@
 /**
- * One statement on the wire, with what rides along: BEGIN before it, a question behind it, and one Sync behind all.
+ * One statement on the wire, with what rides along: BEGIN before it (and before that the ROLLBACK of what has only read), a question behind
+ * it, and one Sync behind all.
  *
  * Everything before a Sync stands or falls together: where BEGIN fails, the server skips to the Sync, so the statement can't
  * run outside of the transaction. (`pg`'s own pipelining sends a Sync after each, and has no such rule.)
@@ -9,14 +10,17 @@ import type { Statement } from '../sql/statement.ts';
 import type { Question } from './question.ts';
 import { runStatement } from './wire.ts';
 
-const IN_BEGIN = 0;
-const IN_STATEMENT = 1;
-const IN_QUESTION = 2;
+const IN_ROLLBACK = 0;
+const IN_BEGIN = 1;
+const IN_STATEMENT = 2;
+const IN_QUESTION = 3;
 
 /** A statement to send: a subclass of the query class of the pool's own `pg`. */
 export interface Flight extends PgQuery {
   /** BEGIN and its options, to be sent before the statement. */
   begin: string | undefined;
+  /** Whether a ROLLBACK goes ahead of BEGIN. */
+  rollsBack: boolean;
   /** The question behind the statement. */
   question: Question | undefined;
   /** The row that answers the question; undefined until it is there. */
@@ -65,9 +69,21 @@ function beginMessages(begin: string): Buffer {
   return messages;
 }
 
+const rollbacks = new Map<string, Buffer>();
+
+function rollbackAndBegin(begin: string): Buffer {
+  let messages = rollbacks.get(begin);
+  if (messages === undefined) {
+    messages = Buffer.concat([runStatement('rollback'), beginMessages(begin)]);
+    rollbacks.set(begin, messages);
+  }
+  return messages;
+}
+
 function makeFlightClass(Query: PgQueryClass): FlightClass {
   return class extends Query implements Flight {
     begin: string | undefined = undefined;
+    rollsBack = false;
     question: Question | undefined = undefined;
     answer: unknown[] | undefined = undefined;
     statement: Statement | undefined = undefined;
@@ -93,7 +109,7 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       if (this.begin !== undefined && refused === null) {
         // pg takes a name as parsed at the next ParseComplete, which is BEGIN's; where the statement then fails to parse, the
         // name would be used and not exist.
-        this.#at = IN_BEGIN;
+        this.#at = this.rollsBack ? IN_ROLLBACK : IN_BEGIN;
         this.#statementName = this.name;
         this.name = undefined;
       }
@@ -101,7 +117,9 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
     }
 
     override prepare(connection: PgWire): void {
-      if (this.begin !== undefined) connection.stream.write(beginMessages(this.begin));
+      if (this.begin !== undefined) {
+        connection.stream.write(this.rollsBack ? rollbackAndBegin(this.begin) : beginMessages(this.begin));
+      }
       if (this.asText) this.binary = false;
       super.prepare(connection);
       // pg closes the statement whose values it can't encode, and would take it for prepared all the same.
@@ -135,7 +153,8 @@ function makeFlightClass(Query: PgQueryClass): FlightClass {
       } else if (this.#at === IN_BEGIN) {
         this.#at = IN_STATEMENT;
         this.name = this.#statementName;
-      } else this.isThrough = true;
+      } else if (this.#at === IN_ROLLBACK) this.#at = IN_BEGIN;
+      else this.isThrough = true;
     }
 
     override handleEmptyQuery(connection: PgWire): void {

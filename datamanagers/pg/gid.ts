@@ -15,8 +15,12 @@ export function xidOf(name: string): Xid | undefined {
   return name.split(':').length === GID_PARTS ? { gid: name.slice(0, at), branch: name.slice(at + 1) } : undefined;
 }
 
-/** Quotes a text as a literal: a name can't be a bind parameter. */
-export function literal(value: string): string {
-  if (/[\\\0]/.test(value)) throw new TypeError('a transaction id holds neither backslashes nor zero bytes');
-  return `'${value.replaceAll("'", "''")}'`;
+/**
+ * Quotes any text as a literal, as a name can't be a bind parameter: whatever `standard_conforming_strings` and `backslash_quote` are.
+ * @throws TypeError for a text that PostgreSQL can't hold.
+ */
+export function literal(text: string): string {
+  if (text.includes('\0')) throw new TypeError('a text in a statement holds no zero bytes');
+  const quoted = `'${text.replaceAll("'", "''")}'`;
+  return text.includes('\\') ? ` E${quoted.replaceAll('\\', '\\\\')}` : quoted;
 }

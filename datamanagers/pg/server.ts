@@ -18,6 +18,7 @@ import { checkOut, discard } from './check-out.ts';
 import { type ConnectionOptions, PgConnection } from './connection.ts';
 import { type PgClient, type PgPool, type PgResult, sqlState } from './driver.ts';
 import { gidOf, xidOf } from './gid.ts';
+import { Lingering } from './lingering.ts';
 import { callWithClient } from './out-of-band.ts';
 import { isNameGone } from './names.ts';
 import { PgRehearsal } from './rehearsal.ts';
@@ -34,7 +35,7 @@ const DISABLED = '55000';
 const RETRYABLE = new Set(['55P03', '57P01', '57P02', '57P03', '25P03', '25P04']);
 
 /** How a session deals with its server. */
-export interface PgServerOptions extends ConnectionOptions {
+export interface PgServerOptions extends Omit<ConnectionOptions, 'lingering'> {
   readonly acquireTimeoutMs: number;
   readonly resolveTimeoutMs: number;
 }
@@ -43,6 +44,8 @@ export class PgServer implements SqlServer<PgConnection> {
   readonly #name: string;
   readonly #pool: PgPool;
   readonly #options: PgServerOptions;
+  readonly #lingering: Lingering<PgConnection>;
+  readonly #connectionOptions: ConnectionOptions;
   #checked: Promise<void> | undefined = undefined;
 
   readonly acquireTimeoutMs: number;
@@ -53,6 +56,8 @@ export class PgServer implements SqlServer<PgConnection> {
     this.#name = name;
     this.#pool = pool;
     this.#options = options;
+    this.#lingering = new Lingering(pool);
+    this.#connectionOptions = { ...options, lingering: this.#lingering };
   }
 
   /** The pool of the application. */
@@ -92,10 +97,12 @@ export class PgServer implements SqlServer<PgConnection> {
   }
 
   #take(cancelled: () => Promise<never>): Promise<PgConnection> {
+    const lingering = this.#lingering.take();
+    if (lingering !== undefined) return Promise.resolve(lingering);
     const pool = this.#pool;
     // Outside of the context: a connection opened in it would keep it for life.
     const open = (): Promise<PgClient> => outside(() => checkOut(pool));
-    const use = (client: PgClient): PgConnection => new PgConnection(this.#name, pool, client, this.#options);
+    const use = (client: PgClient): PgConnection => new PgConnection(this.#name, pool, client, this.#connectionOptions);
     if (pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0) return open().then(use);
     return acquire({
       connect: open,

@@ -15,8 +15,8 @@ export type Application =
   | { readonly kind: 'refused'; readonly error: Error }
   /** Nothing was sent. */
   | { readonly kind: 'unsent'; readonly error: Error }
-  /** The reply to EXEC didn't come: whether it was run isn't known. */
-  | { readonly kind: 'lost'; readonly error: Error };
+  /** The reply to EXEC didn't come: whether it was run isn't known. Where MULTI was refused, what came before the token may have been applied. */
+  | { readonly kind: 'lost'; readonly error: Error; readonly refusal?: Error };
 
 /** What is to be applied. */
 export interface Batch {
@@ -72,7 +72,9 @@ function interpret(replies: readonly Reply[], count: number, guarding: readonly 
     if (applied.some(({ error }) => error === undefined)) {
       return { kind: 'unguarded', replies: applied.map((reply) => reply.error ?? reply.value), error: multi.error };
     }
-    return exec.isLost ? { kind: 'lost', error: exec.error } : { kind: 'refused', error: multi.error };
+    return exec.isLost
+      ? { kind: 'lost', error: exec.error, refusal: multi.error }
+      : { kind: 'refused', error: multi.error };
   }
   if (exec.isLost) return { kind: 'lost', error: exec.error };
   // EXECABORT: what was wrong with a command was said when it was queued.

@@ -90,7 +90,7 @@ export async function commit(setup: CommitSetup, work: Work): Promise<Replies> {
       case 'unsent':
         throw connection.lostError(application.error);
       case 'lost':
-        await settleLost(setup, work, { node, connection, key, sent, error: application.error });
+        await settleLost(setup, work, { node, connection, key, sent, ...application });
         return { values: undefined, context };
       case 'refused': {
         // A new connection asks who is in charge now.
@@ -120,10 +120,13 @@ interface Lost {
   readonly key: string | Buffer | undefined;
   readonly sent: Moment;
   readonly error: Error;
+  /** Why there was no MULTI, where that was heard. */
+  readonly refusal?: Error;
 }
 
 /** Returns where EXEC was run; throws what is known where not. */
-async function settleLost(setup: CommitSetup, work: Work, { node, connection, key, sent, error }: Lost): Promise<void> {
+async function settleLost(setup: CommitSetup, work: Work, lost: Lost): Promise<void> {
+  const { node, connection, key, sent, error, refusal } = lost;
   const { servers, maker, tokenTtlMs, resolveTimeoutMs: timeoutMs } = setup;
   connection.cut(error);
   const ending: Ending =
@@ -132,7 +135,7 @@ async function settleLost(setup: CommitSetup, work: Work, { node, connection, ke
       : await endingOf({ servers, maker, node, lost: connection, token: key, ttlMs: tokenTtlMs, sent, timeoutMs });
   if (ending === 'applied') return;
   const details = { cause: error, resource: setup.name, xid: work.id, phase: 'tpcVote' } as const;
-  if (ending === 'not applied') {
+  if (ending === 'not applied' && refusal === undefined) {
     throw new ConnectionLostError(
       `EXEC must be answered; the connection to '${setup.name}' was lost before (${error.message}), and it was not run, so nothing was applied`,
       details,
@@ -140,9 +143,11 @@ async function settleLost(setup: CommitSetup, work: Work, { node, connection, ke
   }
   throw new CommitOutcomeUnknownError(
     `EXEC must be answered; the reply of '${setup.name}' was lost (${error.message}), and ` +
-      (key === undefined
-        ? 'no token was written that could tell whether it was run (tokenTtlMs is false)'
-        : `the server could not tell within ${timeoutMs} ms whether it was run: where the key ${key.toString()} exists, it was`) +
+      (refusal !== undefined
+        ? `it had refused MULTI (${refusal.message}), so that some of it may have been applied`
+        : key === undefined
+          ? 'no token was written that could tell whether it was run (tokenTtlMs is false)'
+          : `the server could not tell within ${timeoutMs} ms whether it was run: where the key ${key.toString()} exists, it was`) +
       '; the work must not be repeated blindly',
     details,
   );

@@ -144,11 +144,17 @@ async function applyAgain(core: RedisCore, message: StoredMessage): Promise<Repl
   const connection = await node.watchers.take(undefined);
   let isClean = false;
   try {
-    const [watched, found] = await connection.exchange(
-      [core.maker.plain('watch', token), core.maker.plain('exists', token)],
+    const [multi, exec, watched, found] = await connection.exchange(
+      [
+        // Where the right to it was taken away, all would be applied one by one.
+        core.maker.plain('multi'),
+        core.maker.plain('exec'),
+        core.maker.plain('watch', token),
+        core.maker.plain('exists', token),
+      ],
       core.endTimeoutMs,
     );
-    const failed = watched!.error ?? found!.error;
+    const failed = multi!.error ?? exec!.error ?? watched!.error ?? found!.error;
     if (failed !== undefined) {
       // So that the next delivery goes where the slot is by then.
       core.servers.redirection(failed);
@@ -158,7 +164,8 @@ async function applyAgain(core: RedisCore, message: StoredMessage): Promise<Repl
     const watching = { node, connection, keys: [token] };
     const work = { id, commands, slot, watching };
     const replies = await commit({ ...core, tokenTtlMs: REMEMBERED_MS }, work).catch(ignoreConflict);
-    isClean = true;
+    // EXEC has forgotten what was watched, but where MULTI was refused in between.
+    isClean = replies?.unguarded === undefined;
     return replies;
   } finally {
     node.watchers.giveBack(connection, !isClean);

@@ -5,7 +5,9 @@
  * 1. Over another connection the same process of the server, which is known by its `run_id`, is asked to end the lost one: after that
  *    nothing that was sent over it can be run.
  * 2. Then it reads the token.
- * 3. Where the server evicts keys, is a replica, or was started anew since, or where the token may have expired, its absence means nothing.
+ * 3. Where it refuses MULTI, as rights may be taken away, what came before the token may have been applied one by one, and its absence means
+ *    nothing. (A connection that is opened tries that by itself; the one that is asked may have been open.)
+ * 4. Where the server evicts keys, is a replica, or was started anew since, or where the token may have expired, its absence means nothing.
  */
 import { persist } from '../sql/persist.ts';
 import type { RedisConnection } from './connection.ts';
@@ -94,11 +96,13 @@ async function hear({ node, maker, lost, token }: Question, leftMs: number): Pro
   const connection = node.connection ?? (await node.shared());
   const isKnown = lost.id !== undefined && lost.life !== undefined;
   const isSame = isKnown && connection.life === lost.life;
-  const [killed, get, info] = await connection.exchange(
+  const [killed, get, info, multi, exec] = await connection.exchange(
     [
       isSame ? maker.plain('client', 'KILL', 'ID', lost.id) : maker.plain('ping'),
       maker.plain('get', token),
       maker.plain('info'),
+      maker.plain('multi'),
+      maker.plain('exec'),
     ],
     leftMs,
   );
@@ -106,7 +110,10 @@ async function hear({ node, maker, lost, token }: Question, leftMs: number): Pro
   return {
     hasToken: get!.error === undefined ? get!.value !== null : undefined,
     isAnother: isKnown && !isSame,
-    isReliable: isSame && killed!.error === undefined && info!.error === undefined && keepsKeys(String(info!.value)),
+    isReliable:
+      isSame &&
+      [killed, info, multi, exec].every((reply) => reply!.error === undefined) &&
+      keepsKeys(String((info as { value: unknown }).value)),
   };
 }
 

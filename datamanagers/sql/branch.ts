@@ -1,6 +1,6 @@
 /**
  * One session's part of one transaction: the data manager that joins on first use (zope.sqlalchemy's SessionDataManager, zope
- * 132-155). It holds one connection, runs one thing at a time on it, and is closed for work once the end begins.
+ * 132-155). It holds one connection, sends what its queue says on it, and is closed for work once the end begins.
  */
 import {
   ConcurrentUseError,
@@ -13,24 +13,13 @@ import type { Awaitable, DataManager, DataManagerSavepoint, SessionState, Vote }
 import type { Xid } from '../../coordinator/xid.ts';
 import type { SqlConnection } from './connection.ts';
 import { connectionLost } from './lost.ts';
+import { type QueueOwner, StatementQueue, type Work } from './queue.ts';
 import type { SqlSession } from './session.ts';
 import { type Turn, Turns } from './turns.ts';
 import { driverErrorOf } from './wrapped.ts';
 
-/** Work on the connection. */
-export type Work<T> = (connection: SqlConnection) => Promise<T>;
-
 /** How long a cursor or stream that is read to its end, or was told to stop, may take to be through, in milliseconds. */
 const STREAM_GRACE_MS = 1_000;
-
-/** The promise of work, also where it throws. */
-function started<T>(connection: SqlConnection, work: Work<T>): Promise<T> {
-  try {
-    return work(connection);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
 
 /** A state to return to; see {@link SqlBranch.mark}. */
 export interface Mark extends DataManagerSavepoint {
@@ -40,20 +29,7 @@ export interface Mark extends DataManagerSavepoint {
   keep(): Promise<void>;
 }
 
-/** Work that waits for its turn. */
-interface Waiting {
-  readonly work: Work<unknown>;
-  readonly stop: (() => void) | undefined;
-  readonly shares: (() => boolean) | undefined;
-  /** Takes what `work` answers. */
-  readonly resolve: (value: never) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** How many statements are sent in one flight at most. */
-const MOST_TOGETHER = 100;
-
-export class SqlBranch implements DataManager {
+export class SqlBranch implements DataManager, QueueOwner {
   readonly sortKey: string;
   readonly session: SqlSession;
   /** The connection, once a statement has taken it. */
@@ -65,14 +41,10 @@ export class SqlBranch implements DataManager {
     return this.#txn;
   }
   readonly #txn: Transaction;
+  readonly #queue: StatementQueue;
   keep: boolean;
   #declared: SessionState;
   #connection: SqlConnection | undefined = undefined;
-  #busy = false;
-  /** How much of what was sent together is still under way. */
-  #running = 0;
-  /** Stops the cursor or stream under way, which may stay open for as long as its reader likes. */
-  #stop: (() => void) | undefined = undefined;
   #closed = false;
   #ended = false;
   #prepared: Xid | undefined = undefined;
@@ -80,13 +52,9 @@ export class SqlBranch implements DataManager {
   #told = false;
   #cancelled: Error | undefined = undefined;
   #giveUp: ((reason: Error) => void) | undefined = undefined;
-  readonly #waiting: Waiting[] = [];
-  /** Called in place of sending what waits: the commit is to go with it. */
-  #onBoarding: (() => void) | undefined = undefined;
   /** What waits goes with the commit. */
   #rides = false;
   #aborting = false;
-  #idle: (() => void)[] | undefined = undefined;
   #savepoints = 0;
   #turns: Turns | undefined = undefined;
   /** How many statements waited for somebody's turn to end when the end began. */
@@ -95,6 +63,7 @@ export class SqlBranch implements DataManager {
   constructor(session: SqlSession, txn: Transaction, state: SessionState, keep: boolean) {
     this.session = session;
     this.#txn = txn;
+    this.#queue = new StatementQueue(this);
     this.#declared = state;
     this.keep = keep;
     // Behind all letters, as zope 139: whatever writes to the session from its own commit comes first.
@@ -155,7 +124,7 @@ export class SqlBranch implements DataManager {
     if (this.#turns !== undefined && this.#turns.current !== turn) {
       return this.#turns.wait(turn, () => this.perform(work, stop, turn, shares));
     }
-    return stop === undefined ? this.#enqueue(work, stop, shares) : this.#stream(work, stop);
+    return stop === undefined ? this.#queue.add(work, stop, shares) : this.#stream(work, stop);
   }
 
   /** Why it takes no work any more; undefined while it does. */
@@ -166,25 +135,7 @@ export class SqlBranch implements DataManager {
   #stream<T>(work: Work<T>, stop: () => void): Promise<T> {
     const turn = this.turns.open('stream');
     const whileOpen: Work<T> = (connection) => (turn.lost === undefined ? work(connection) : Promise.reject(turn.lost));
-    return this.#enqueue(whileOpen, stop, undefined).finally(() => this.turns.close(turn));
-  }
-
-  #enqueue<T>(work: Work<T>, stop: (() => void) | undefined, shares: (() => boolean) | undefined): Promise<T> {
-    const connection = this.#connection;
-    const mayGoWithCommit = shares !== undefined && this.session.commitsBehindStatements;
-    return new Promise<T>((resolve, reject) => {
-      if (!this.#busy && connection !== undefined && !mayGoWithCommit) {
-        this.#busy = true;
-        this.#running = 1;
-        return this.#start(connection, { work, stop, resolve, reject });
-      }
-      this.#waiting.push({ work, stop, shares, resolve, reject });
-      if (this.#busy) return;
-      this.#busy = true;
-      if (connection === undefined) this.#connectAndGoOn();
-      // What is asked for before anything else happens goes along: the commit that comes when the function has returned, too.
-      else queueMicrotask(() => process.nextTick(() => this.#next()));
-    });
+    return this.#queue.add(whileOpen, stop, undefined).finally(() => this.turns.close(turn));
   }
 
   /** Who has the connection to itself. */
@@ -192,13 +143,14 @@ export class SqlBranch implements DataManager {
     return (this.#turns ??= new Turns(this.session.name, this.#txn.id, this.session.server.acquireTimeoutMs));
   }
 
-  #connectAndGoOn(): void {
+  /** For the queue: takes a connection for what waits, and lets that go on. */
+  connect(): void {
     const { watch } = this.#txn.manager;
     watch?.working(this.#txn);
     const readOnly = this.#declared === 'readonly';
     const goOn = (): void => {
       watch?.worked(this.#txn);
-      this.#next();
+      this.#queue.next();
     };
     this.session
       .acquire(this.#txn, readOnly, () => this.#whenCancelled())
@@ -208,7 +160,7 @@ export class SqlBranch implements DataManager {
           goOn();
         },
         (error: Error) => {
-          this.#waiting.shift()!.reject(this.#explain(error));
+          this.#queue.refuseFirst(this.explain(error));
           goOn();
         },
       );
@@ -225,91 +177,18 @@ export class SqlBranch implements DataManager {
     this.#connection = connection;
   }
 
-  /** Starts work on a connection that is idle, or on which it may travel with what was started before. */
-  #start(connection: SqlConnection, { work, stop, resolve, reject }: Omit<Waiting, 'shares'>): void {
-    this.#txn.manager.watch?.working(this.#txn);
-    this.#stop = stop;
-    started(connection, work).then(
-      (value) => {
-        this.#through();
-        (resolve as (value: unknown) => void)(value);
-      },
-      (error: Error) => {
-        const explained = this.#explain(error);
-        this.#through();
-        reject(explained);
-      },
-    );
-  }
-
-  #through(): void {
-    this.#txn.manager.watch?.worked(this.#txn);
-    if (--this.#running > 0) return;
-    this.#stop = undefined;
-    this.#next();
-  }
-
-  /** Goes on with what waits, or is idle. */
-  #next(): void {
-    while (this.#waiting.length > 0) {
-      if (!this.#isRefusing) return this.#goOn();
-      // The end may have begun while it waited.
-      this.#waiting.shift()!.reject(this.#closedError());
-    }
-    this.#busy = false;
-    const idle = this.#idle;
-    this.#idle = undefined;
-    if (idle !== undefined) for (const resolve of idle) resolve();
-    this.#board();
-  }
-
-  #goOn(): void {
-    if (this.#board()) return;
-    const connection = this.#connection;
-    if (connection === undefined) this.#connectAndGoOn();
-    else this.#send(connection, this.#takeTogether(connection));
-  }
-
-  #board(): boolean {
-    const onBoarding = this.#onBoarding;
-    this.#onBoarding = undefined;
-    onBoarding?.();
-    return onBoarding !== undefined;
-  }
-
-  /** What waits isn't sent any more. */
-  get #isRefusing(): boolean {
-    return this.#closed && (this.#aborting || !this.session.commitsBehindStatements);
-  }
-
-  /** Takes what is to be sent next: the first that waits, and with it those behind it that may go in the same flight. */
-  #takeTogether({ together }: SqlConnection): Waiting[] {
-    const waiting = this.#waiting;
-    let count = 1;
-    if (together !== undefined && waiting.length > 1 && waiting[0]!.shares?.() === true) {
-      while (count < waiting.length && count < MOST_TOGETHER && waiting[count]!.shares?.() === true) count++;
-    }
-    return waiting.splice(0, count);
-  }
-
-  /** Sends what was taken; `besides` asks for what is to go along. */
-  #send(connection: SqlConnection, taken: readonly Waiting[], besides?: () => void): void {
-    this.#running = taken.length;
-    const ask = (): void => {
-      for (const each of taken) this.#start(connection, each);
-      besides?.();
-    };
-    if (taken.length === 1 && besides === undefined) ask();
-    else connection.together!(ask);
-  }
-
   /** What the user is told: the deadline rather than its consequence, and where the statement was asked for. */
-  #explain(error: Error): Error {
+  explain(error: Error): Error {
     if (this.#connection?.broken !== undefined) this.#told = true;
     if (this.#cancelled !== undefined && !(error instanceof TransactionClosed)) return this.#cancelled;
     // A driver's error comes from its socket; from here the stack leads back to the statement.
     if (error instanceof Error && !(error instanceof TransactionError)) Error.captureStackTrace(error);
     return error;
+  }
+
+  /** Why what waits isn't sent any more; undefined where it is. The end may have begun while it waited. */
+  get obstacle(): Error | undefined {
+    return this.#closed && (this.#aborting || !this.session.commitsBehindStatements) ? this.#closedError() : undefined;
   }
 
   /** Rejects when the deadline passes while a connection is waited for. */
@@ -335,7 +214,7 @@ export class SqlBranch implements DataManager {
     this.#giveUp?.(reason);
     this.#turns?.refuse(reason);
     // A COMMIT on its way is the decision: it isn't stopped. What goes ahead of it is.
-    if (this.#busy && (!this.#committing || this.#rides)) this.#connection?.cancel(reason);
+    if (this.#queue.isBusy && (!this.#committing || this.#rides)) this.#connection?.cancel(reason);
   }
 
   tpcBegin(): void {
@@ -358,7 +237,8 @@ export class SqlBranch implements DataManager {
       turn!.ending = undefined;
       return ending.then(() => this.commit(txn));
     }
-    if (this.#busy) return this.session.commitsBehindStatements ? this.#commitBehind(txn) : this.#refuseInFlight(txn);
+    if (this.#queue.isBusy)
+      return this.session.commitsBehindStatements ? this.#commitBehind(txn) : this.#refuseInFlight(txn);
     if (turn !== undefined) throw this.turns.stillOpen();
     if (connection === undefined) return undefined;
     if (connection.broken !== undefined && this.changed) {
@@ -375,29 +255,29 @@ export class SqlBranch implements DataManager {
 
   /** What is under way counts. What still waits goes with the COMMIT, where that is all that there is to do. */
   async #commitBehind(txn: Transaction): Promise<void> {
-    if (this.#stop !== undefined) return this.#refuseInFlight(txn);
+    if (this.#queue.stop !== undefined) return this.#refuseInFlight(txn);
     const isAll =
       txn.resources.length === 1 &&
       this.session.twoPhase !== true &&
       this.#declared !== 'readonly' &&
       txn.manager.sandbox === undefined;
-    if (isAll) await new Promise<void>((resolve) => (this.#onBoarding = resolve));
+    if (isAll) await this.#queue.boarding();
     const connection = this.#connection;
-    const mayRide = isAll && this.#waiting.length > 0 && connection?.together !== undefined;
-    if (mayRide && this.#waiting.every(({ shares }) => shares?.() === true)) {
+    const mayRide = isAll && this.#queue.hasWaiting && connection?.together !== undefined;
+    if (mayRide && this.#queue.mayGoTogether()) {
       this.#rides = true;
       return;
     }
-    if (this.#waiting.length > 0 && isAll) this.#goOn();
-    if (this.#busy) await this.#whenIdle();
+    if (this.#queue.hasWaiting && isAll) this.#queue.goOn();
+    if (this.#queue.isBusy) await this.#queue.whenIdle();
     return this.commit(txn);
   }
 
   async #refuseInFlight(txn: Transaction): Promise<void> {
     this.#giveUp?.(this.#closedError());
     // A stream that was read to its end is through in a moment; a cursor that was left open never is.
-    if (this.#stop !== undefined && (await this.#idleWithin(STREAM_GRACE_MS))) return this.commit(txn);
-    if (this.#stop === undefined) await this.#whenIdle();
+    if (this.#queue.stop !== undefined && (await this.#queue.isIdleWithin(STREAM_GRACE_MS))) return this.commit(txn);
+    if (this.#queue.stop === undefined) await this.#queue.whenIdle();
     throw this.#stillUnderWay();
   }
 
@@ -431,8 +311,13 @@ export class SqlBranch implements DataManager {
     const isWaitedFor = this.#declared !== 'readonly' || this.keep || this.#txn.manager.sandbox !== undefined;
     if (isWaitedFor) return this.#end();
     this.#ended = true;
-    const release = (): void => this.#release();
-    connection.rollback().then(release, release);
+    if (connection.retire === undefined) {
+      const release = (): void => this.#release();
+      connection.rollback().then(release, release);
+    } else {
+      this.#connection = undefined;
+      connection.retire();
+    }
     return undefined;
   }
 
@@ -481,13 +366,13 @@ export class SqlBranch implements DataManager {
 
   async #commitRiding(connection: SqlConnection): Promise<void> {
     let committed: Promise<void> | undefined;
-    this.#send(connection, this.#waiting.splice(0), () => {
+    this.#queue.sendAll(connection, () => {
       committed = connection.commit();
     });
     try {
       await committed;
     } finally {
-      await this.#whenIdle();
+      await this.#queue.whenIdle();
     }
   }
 
@@ -515,7 +400,7 @@ export class SqlBranch implements DataManager {
 
   async #prepare(connection: SqlConnection): Promise<void> {
     const xid = this.session.xidOf(this.#txn.id);
-    this.#busy = true;
+    this.#queue.occupy();
     try {
       // By which it is known afterwards whether the branch was committed, or rolled back by hand.
       await connection.learnXid();
@@ -527,7 +412,7 @@ export class SqlBranch implements DataManager {
       if (connection.isUncertain) this.#prepared = xid;
       throw this.#cancelled ?? this.session.server.explainPrepare(error as Error);
     } finally {
-      this.#busy = false;
+      this.#queue.vacate();
     }
   }
 
@@ -554,9 +439,9 @@ export class SqlBranch implements DataManager {
     this.#close();
     this.#aborting = true;
     // What was to go with the commit isn't sent.
-    if (this.#rides && this.#waiting.length > 0) this.#next();
+    if (this.#rides && this.#queue.hasWaiting) this.#queue.next();
     if (this.#ended) return undefined;
-    if (this.#connection === undefined && !this.#busy) {
+    if (this.#connection === undefined && !this.#queue.isBusy) {
       this.#ended = true;
       return undefined;
     }
@@ -565,12 +450,12 @@ export class SqlBranch implements DataManager {
 
   async #end(): Promise<void> {
     this.#close();
-    if (this.#busy) {
+    if (this.#queue.isBusy) {
       this.#giveUp?.(this.#closedError());
-      if (this.#stop !== undefined) await this.#stopStream(this.#stop);
+      if (this.#queue.stop !== undefined) await this.#stopStream(this.#queue.stop);
       // Its result is of no use any more, and it may never come.
-      if (!(await this.#idleWithin(STREAM_GRACE_MS))) this.#connection?.cancel(this.#closedError());
-      await this.#whenIdle();
+      if (!(await this.#queue.isIdleWithin(STREAM_GRACE_MS))) this.#connection?.cancel(this.#closedError());
+      await this.#queue.whenIdle();
     }
     const connection = this.#connection;
     if (this.#ended || connection === undefined) {
@@ -590,27 +475,9 @@ export class SqlBranch implements DataManager {
 
   async #stopStream(stop: () => void): Promise<void> {
     stop();
-    if (await this.#idleWithin(STREAM_GRACE_MS)) return;
+    if (await this.#queue.isIdleWithin(STREAM_GRACE_MS)) return;
     this.#told = true;
     this.#connection?.destroy(this.#closedError());
-  }
-
-  /** Waits until nothing is under way; false when that took longer. */
-  async #idleWithin(timeoutMs: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<false>((resolve) => {
-      timer = setTimeout(() => resolve(false), timeoutMs);
-    });
-    const idle = await Promise.race([this.#whenIdle().then(() => true), tooLong]);
-    clearTimeout(timer);
-    return idle;
-  }
-
-  #whenIdle(): Promise<void> {
-    return new Promise((resolve) => {
-      if (!this.#busy) resolve();
-      else (this.#idle ??= []).push(resolve);
-    });
   }
 
   /** The last resource's outcome isn't known: what is prepared stays, the connection goes back. */
@@ -645,7 +512,7 @@ export class SqlBranch implements DataManager {
       rollback: async () => {
         // Whoever has the connection took it behind this mark, so it is undone with the rest.
         this.#turns?.revoke();
-        this.#stop?.();
+        this.#queue.stop?.();
         await this.perform(undo);
       },
       undo: () =>

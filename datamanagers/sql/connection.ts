@@ -53,6 +53,8 @@ export interface SqlConnection {
   endPrepared(verb: 'commit' | 'rollback', xid: Xid): Promise<void>;
   /** Rolls back what is open; nothing where no statement was sent. */
   rollback(): Promise<void>;
+  /** Rolls back what has only read, when it suits, and gives the connection back then; nobody waits for that. Not in a sandbox. */
+  retire?(): void;
   savepoint(name: string): Promise<WrittenState>;
   rollbackTo(name: string, state: WrittenState): Promise<void>;
   /** Forgets a savepoint; what was done since stays. */

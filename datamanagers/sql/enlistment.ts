@@ -5,10 +5,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { TransactionClosed, type TransactionError, TransactionStateError } from '../../coordinator/errors.ts';
 import type { Transaction } from '../../coordinator/transaction.ts';
-import type { SqlBranch, Work } from './branch.ts';
+import type { SqlBranch } from './branch.ts';
 import { ClientTransaction, refuseOtherModes } from './client-transaction.ts';
 import type { SqlConnection } from './connection.ts';
 import type { Control } from './control.ts';
+import type { Work } from './queue.ts';
 
 /** The session that a client is of. */
 export interface Enlisting {

@@ -154,7 +154,7 @@ test('an id that is none, or of another application or store, is refused', async
   const wrong = [`shop:${store}x:${incarnation}:1`, `other:${store}:${incarnation}:1`];
   for (const gid of wrong) {
     for (const command of ['show', 'commit', 'abort', 'forget']) {
-      assert.match(ended(await project.run(command, gid), 2).err, `this is about the app shop and the store ${store}`);
+      assert.match(ended(await project.say(command, gid), 2).err, `this is about the app shop and the store ${store}`);
     }
   }
   assert.match(

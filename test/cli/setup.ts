@@ -1,9 +1,12 @@
 // The command as its user has it: the package built and installed in a project beside the drivers, run by Node.js alone. And processes of
 // an application that die, or are paused, at the moment that leaves a transaction in doubt.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run } from '../../cli/run.ts';
+import { COMPILED } from '../support/program.ts';
 import { assert } from '../support/suite.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -36,22 +39,12 @@ export class Project {
     this.#main = join(folder, 'node_modules/unanimous/dist/cli/main.js');
   }
 
-  /** Builds the package from the sources, and installs it with these of its drivers and tools. */
+  /** Installs the package, built from the sources, with these of its drivers and tools. */
   static async create(packages: readonly string[] = ['pg', 'mysql2']): Promise<Project> {
     const folder = await mkdtemp(join(tmpdir(), 'unanimous-cli-'));
     const installed = join(folder, 'node_modules/unanimous');
     await mkdir(installed, { recursive: true });
-    const tsc = join(root, 'node_modules/typescript/bin/tsc');
-    const args = [
-      '-p',
-      join(root, 'tsconfig.build.json'),
-      '--outDir',
-      join(installed, 'dist'),
-      '--declaration',
-      'false',
-    ];
-    const built = await execute([tsc, ...args, '--isolatedDeclarations', 'false', '--noCheck'], root);
-    assert.is(built.code, 0, built.out);
+    await installDist(join(installed, 'dist'));
     await cp(join(root, 'package.json'), join(installed, 'package.json'));
     await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
     const project = new Project(folder);
@@ -85,9 +78,39 @@ export class Project {
     return execute([this.#main, ...args], folder);
   }
 
+  /** What the command says in this process, from the sources: for many runs that differ in nothing but what they are given. */
+  async say(...args: string[]): Promise<Run> {
+    let out = '';
+    let err = '';
+    const { folder } = this;
+    const code = await run(args, { folder, out: (text) => void (out += text), err: (text) => void (err += text) });
+    return asRun(code, out, err);
+  }
+
   async delete(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Where a file of a run finds what the first one has built. */
+const built = process.env[COMPILED] === undefined ? undefined : join(process.env[COMPILED], 'dist');
+
+/** Builds the package, once for a whole run of the tests. */
+async function installDist(folder: string): Promise<void> {
+  if (built !== undefined && existsSync(built)) return cp(built, folder, { recursive: true });
+  await build(folder);
+  if (built === undefined) return;
+  const own = `${built}-${process.pid}`;
+  await cp(folder, own, { recursive: true });
+  // Another file may have been faster.
+  await rename(own, built).catch(() => undefined);
+}
+
+async function build(folder: string): Promise<void> {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const args = ['-p', join(root, 'tsconfig.build.json'), '--outDir', folder, '--declaration', 'false'];
+  const done = await execute([tsc, ...args, '--isolatedDeclarations', 'false', '--noCheck'], root);
+  assert.is(done.code, 0, done.out);
 }
 
 /** That of this process, but for what loads TypeScript. */
@@ -111,6 +134,10 @@ async function execute(args: readonly string[], cwd: string): Promise<Run> {
   const code = await new Promise<Run['code']>((resolve) => {
     child.once('close', (status, signal) => resolve(status ?? signal));
   });
+  return asRun(code, out, err);
+}
+
+function asRun(code: Run['code'], out: string, err: string): Run {
   return {
     code,
     out,

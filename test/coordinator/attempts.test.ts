@@ -9,6 +9,7 @@ import {
   TransactionManager,
   TransientError,
 } from 'unanimous';
+import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
 import { recording, suppressedBy, wholeCommit } from './recording.ts';
 
@@ -205,4 +206,44 @@ test('each attempt of the coordinator has a context of its own, inside of the on
     assert.is(coordinator.current, outer);
     assert.is(outer.status, 'active');
   });
+});
+
+test('it waits between attempts, not after the one that succeeds nor after the last', async () => {
+  const { setTimer } = environment;
+  const delays: number[] = [];
+  environment.setTimer = (callback, delayMs, referenced) => {
+    delays.push(delayMs);
+    return setTimer(callback, 0, referenced);
+  };
+  const failUntil =
+    (last: number) =>
+    ({ attempt }: Transaction): void => {
+      if (attempt < last) throw transient();
+    };
+  try {
+    const backoff = { baseMs: 100, maxMs: 100 };
+    for (const [last, waits] of [
+      [1, 0],
+      [2, 1],
+      [3, 2],
+      [4, 2],
+    ] as const) {
+      delays.length = 0;
+      await loop(new TransactionManager(), failUntil(last), 3, { backoff }).catch(() => undefined);
+      assert.equal([delays.length, delays.every((delayMs) => delayMs >= 50 && delayMs <= 100)], [waits, true]);
+    }
+  } finally {
+    environment.setTimer = setTimer;
+  }
+});
+
+test('who catches the error of the last attempt gets no further one', async () => {
+  let rounds = 0;
+  for await (const attempt of new TransactionManager().attempts(2, quick)) {
+    assert.ok(++rounds <= 2);
+    await attempt(() => {
+      throw transient();
+    }).catch(() => undefined);
+  }
+  assert.is(rounds, 2);
 });

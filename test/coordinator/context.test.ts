@@ -741,3 +741,23 @@ test('a query that is only sent once it is awaited, as those of many libraries, 
     { note: 'outer' },
   );
 });
+
+test('what a session keeps between transactions has one home in a context, whatever runs inside of it, and none outside', async () => {
+  const coordinator = new TransactionCoordinator();
+  assert.is(coordinator.home, undefined);
+  const homes = await coordinator.context(async () => {
+    const { home } = coordinator;
+    const seen: unknown[] = [];
+    const look = (txn: Transaction | undefined): void => void seen.push(coordinator.home, txn?.manager.home);
+    for (let time = 0; time < 2; time++) {
+      await coordinator.run(async (txn) => {
+        look(txn);
+        await coordinator.run(look, { propagation: 'requires-new' });
+      });
+    }
+    assert.ok(home !== undefined);
+    assert.ok(seen.every((each) => each === home));
+    return [home, coordinator.context(() => coordinator.home)];
+  });
+  assert.is(homes[0] === homes[1], false);
+});

@@ -89,16 +89,16 @@ test('zope 107: a note or description of null changes nothing; a user of null th
 
 test('zope 108: what is no text is taken as text, with a deprecation warning', async () => {
   const txn = await begin();
-  for (const [set, expected] of [
-    [() => txn.note(7 as never), () => txn.description === '7'],
-    [() => (txn.description = 8 as never), () => txn.description === '8'],
-    [() => (txn.user = 9 as never), () => txn.user === '9'],
-    [() => txn.setUser(10 as never), () => txn.user === '/ 10'],
+  for (const [what, set, expected] of [
+    ['note', () => txn.note(7 as never), () => txn.description === '7'],
+    ['description', () => (txn.description = 8 as never), () => txn.description === '8'],
+    ['user', () => (txn.user = 9 as never), () => txn.user === '9'],
+    ['user', () => txn.setUser(10 as never), () => txn.user === '/ 10'],
   ] as const) {
     const warnings = await warningsOf(() => set());
     assert.equal(
-      warnings.map(({ name }) => name),
-      ['DeprecationWarning'],
+      warnings.map(({ name, message }) => [name, message.split(';')[0]]),
+      [['DeprecationWarning', `the ${what} of a transaction must be a string`]],
     );
     assert.is(expected(), true);
   }

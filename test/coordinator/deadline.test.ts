@@ -168,14 +168,17 @@ for (const name of ['timeout', 'signal']) {
     });
   }
 
-  test(`${name}: when the last resource has committed by its vote, it is too late`, async () => {
-    const log: string[] = [];
-    const { options, pass } = way();
-    const txn = await new TransactionManager().begin(options);
-    txn.join(recording(log, 'a', { lastResource: true, changed: true, async: true, does: { tpcVote: pass } }));
-    await txn.commit();
-    assert.is(txn.status, 'committed');
-    assert.equal(log, wholeCommit('a'));
+  test(`${name}: when the last resource has committed by its vote, it is too late, alone or beside others`, async () => {
+    for (const others of [false, true]) {
+      const log: string[] = [];
+      const { options, pass } = way();
+      const txn = await new TransactionManager().begin(options);
+      if (others) txn.join(recording([], 'b', { changed: true }));
+      txn.join(recording(log, 'a', { lastResource: true, changed: true, async: true, does: { tpcVote: pass } }));
+      await txn.commit();
+      assert.equal([txn.status, txn.way], ['committed', others ? 'last-resource' : 'one-phase']);
+      assert.equal(log, wholeCommit('a'));
+    }
   });
 
   test(`${name}: while aborting it is ignored`, async () => {
@@ -362,4 +365,45 @@ test('with the real clock: the timer dooms, keeps no process alive, and is gone 
     await quick.commit();
   }
   assert.ok(timeouts() <= before);
+});
+
+test('a signal alone sets no timer', async () => {
+  const txn = await new TransactionManager().begin({ signal: new AbortController().signal });
+  assert.is(timers.size, 0);
+  await txn.commit();
+});
+
+test('a deadline that passes where data managers can’t be cancelled has nothing to report', async () => {
+  const errors: Error[] = [];
+  const manager = new TransactionManager({ onError: (error) => void errors.push(error) });
+  const txn = await manager.begin({ timeoutMs: 50 });
+  txn.join(recording([], 'a'));
+  timedOut();
+  assert.equal([txn.status, errors], ['doomed', []]);
+  await txn.abort();
+});
+
+test('a deadline that passes when the transaction has failed already cancels nothing and changes nothing', async () => {
+  const cancelled: Error[] = [];
+  const manager = new TransactionManager();
+  const no = new Error('no');
+  const txn = await manager.begin({ timeoutMs: 50 });
+  const cancel = (reason: Error): void => void cancelled.push(reason);
+  txn.join(recording([], 'a', { savepoints: true, cancel, fails: { savepoint: no } }));
+  assert.is(await assert.rejects(txn.savepoint()), no);
+  timedOut();
+  assert.equal([txn.status, cancelled], ['commit failed', []]);
+  const error = await assert.rejects(txn.commit(), { code: 'ERR_TXN_FAILED' });
+  assert.is(error.cause, no);
+  await txn.abort();
+});
+
+test('a data manager that joins when the deadline has passed can see that, and with which error', async () => {
+  const txn = await new TransactionManager().begin({ timeoutMs: 50 });
+  const { deadline } = txn;
+  assert.is(deadline!.passed, undefined);
+  timedOut();
+  const error = await assert.rejects(txn.commit(), TransactionTimeoutError);
+  assert.is(deadline!.passed, error);
+  await txn.abort();
 });

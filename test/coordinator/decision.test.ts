@@ -1,6 +1,7 @@
 // Protects the decision: that changes of several durable resources commit only where it was written down before, that it is written
 // once, and that whoever may not write it any more rolls back.
 import {
+  CommitOutcomeUnknownError,
   ConfigurationError,
   type DataManager,
   DecisionFailedError,
@@ -196,6 +197,23 @@ test('a resource that fails to finish is committed all the same, and recovery go
   assert.is(log.store.decisions.size, 0);
 });
 
+test('what can’t be recovered and fails to finish is in doubt, also where recovery goes on with another that failed', async () => {
+  const one = process(new MemoryDecisionLog());
+  const error = await assert.rejects(
+    one.coordinator.run((txn) => {
+      txn.join(recording([], 'mail', { fails: { tpcFinish: new Error('no mail') } }));
+      one.a.set('key', 'x');
+      one.b.set('key', 'x');
+      const manager = txn.resources[2]! as { tpcFinish: unknown };
+      manager.tpcFinish = () => Promise.reject(new Error('b is down'));
+    }),
+    InDoubtError,
+  );
+  assert.equal([error.unfinished.toSorted(), error.finished], [['b', 'mail'], ['a']]);
+  await one.coordinator.recover();
+  assert.equal(seen(one), ['x', 'x']);
+});
+
 test('what can’t be recovered and fails to finish is in doubt, though all else is committed', async () => {
   const one = process(new MemoryDecisionLog());
   const error = await assert.rejects(
@@ -235,6 +253,11 @@ test('while the store can’t be reached what is prepared is held; transaction.r
   );
   assert.is(txn!.status, 'in doubt');
   assert.equal(error.unfinished, ['a', 'b']);
+  const cause = error.cause as CommitOutcomeUnknownError;
+  assert.instance(cause, CommitOutcomeUnknownError);
+  assert.match(error.message, 'stays prepared until recovery can read the decision; transaction.resolved tells');
+  assert.match(cause.message, "(the answer was lost), and the store can't be reached");
+  assert.equal([cause.xid, cause.phase, cause.resource], [txn!.id, 'tpcVote', 'the decision store']);
   assert.equal(await one.a.listPrepared(), [{ gid: txn!.id, branch: 'a' }]);
   isReachable = true;
   await one.coordinator.recover();
@@ -292,7 +315,7 @@ test('who was taken for dead before a lost answer could be looked up doesn’t s
     throw new Error('the answer was lost');
   };
   let txn: Awaited<ReturnType<typeof both>> | undefined;
-  await assert.rejects(
+  const error = await assert.rejects(
     one.coordinator.run(
       (current) => {
         txn = current;
@@ -304,6 +327,7 @@ test('who was taken for dead before a lost answer could be looked up doesn’t s
     InDoubtError,
   );
   assert.equal([txn!.status, txn!.attempt], ['in doubt', 1]);
+  assert.match((error.cause as Error).message, 'this process was taken for dead before it could ask again');
   await one.coordinator.recover();
   assert.is(await txn!.resolved, 'unknown');
   assert.equal(seen(one), ['x', 'x']);

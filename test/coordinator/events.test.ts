@@ -2,6 +2,7 @@
 import { channel } from 'node:diagnostics_channel';
 import {
   CommitOutcomeUnknownError,
+  DecisionFailedError,
   MemoryDecisionLog,
   MemoryDecisionStore,
   MemoryStore,
@@ -11,6 +12,7 @@ import {
   TransientError,
   observe,
 } from 'unanimous';
+import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
 import { recording } from './recording.ts';
 
@@ -194,4 +196,36 @@ test('observe: ends for the one who ends it, and not for others', async () => {
   other();
   await coordinator.run(() => undefined);
   assert.equal(heard, ['one', 'other', 'other']);
+});
+
+test('how long it took to write a decision is told, with the error of one that was not written, and none of one that was', async () => {
+  const { now } = environment;
+  let nowMs = now();
+  environment.now = () => nowMs;
+  const decisionLog = new MemoryDecisionLog();
+  const coordinator = new TransactionCoordinator({ decisionLog, recovery: false });
+  const stores = ['a', 'b'].map((name) => new MemoryStore({ name, role: 'recoverable', coordinator }));
+  const write = (): Promise<void> =>
+    coordinator.run(() => stores.forEach((store) => store.set('x', 1)), { attempts: 1 });
+  const told: unknown[] = [];
+  const stop = observe({ decide: ({ transaction: _transaction, ...event }) => told.push(event) });
+  try {
+    const { decide } = decisionLog;
+    decisionLog.decide = (decision) => {
+      nowMs += 7;
+      return decide.call(decisionLog, decision);
+    };
+    await write();
+    const full = new DecisionFailedError('the disk is full', { cause: new Error('full') });
+    decisionLog.decide = () => Promise.reject(full);
+    await assert.rejects(write());
+    assert.equal(told, [
+      { way: 'two-phase', durationMs: 7 },
+      { way: 'two-phase', durationMs: 0, error: full },
+    ]);
+  } finally {
+    stop();
+    environment.now = now;
+    await coordinator.close();
+  }
 });

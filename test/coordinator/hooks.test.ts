@@ -311,16 +311,24 @@ test('pitfall 7: no commit hook is told of success when the commit fails', async
   assert.equal(told, [false]);
 });
 
-test('pitfall 7: the hooks that were registered after a savepoint are dropped by its rollback', async () => {
-  const called: string[] = [];
-  const txn = await new TransactionManager().begin();
-  for (const kind of KINDS) txn[`add${kind}Hook`](() => called.push(`${kind} kept`));
-  const savepoint = await txn.savepoint();
-  for (const kind of KINDS) txn[`add${kind}Hook`](() => called.push(`${kind} dropped`));
-  await savepoint.rollback();
-  for (const kind of KINDS) txn[`add${kind}Hook`](() => called.push(`${kind} later`));
-  await txn.commit();
-  assert.equal(called, ['BeforeCommit kept', 'BeforeCommit later', 'AfterCommit kept', 'AfterCommit later']);
+test('pitfall 7: the hooks that were registered after a savepoint are dropped by its rollback, those of an abort as well', async () => {
+  for (const [end, called] of [
+    ['commit', ['BeforeCommit', 'AfterCommit']],
+    ['abort', ['BeforeAbort', 'AfterAbort']],
+  ] as const) {
+    const log: string[] = [];
+    const txn = await new TransactionManager().begin();
+    for (const kind of KINDS) txn[`add${kind}Hook`](() => log.push(`${kind} kept`));
+    const savepoint = await txn.savepoint();
+    for (const kind of KINDS) txn[`add${kind}Hook`](() => log.push(`${kind} dropped`));
+    await savepoint.rollback();
+    for (const kind of KINDS) txn[`add${kind}Hook`](() => log.push(`${kind} later`));
+    await txn[end]();
+    assert.equal(
+      log,
+      called.flatMap((kind) => [`${kind} kept`, `${kind} later`]),
+    );
+  }
 });
 
 test('a hook that would commit or abort the transaction which is ending is refused', async () => {
@@ -330,5 +338,23 @@ test('a hook that would commit or abort the transaction which is ending is refus
     await assert.rejects(txn.commit(), TransactionStateError);
     assert.is(txn.status, 'commit failed');
     await txn.abort();
+  }
+});
+
+test('what is over takes no hooks of a kind that is not called any more, also while others are called', async () => {
+  for (const [end, kind, late] of [
+    ['commit', 'AfterCommit', ['BeforeCommit', 'BeforeAbort', 'AfterAbort']],
+    ['abort', 'AfterAbort', ['BeforeCommit', 'AfterCommit', 'BeforeAbort']],
+  ] as const) {
+    const txn = await new TransactionManager().begin();
+    const refused: string[] = [];
+    txn[`add${kind}Hook`](() => {
+      for (const other of late) {
+        const error: unknown = thrownBy(() => txn[`add${other}Hook`](() => undefined));
+        if (error instanceof TransactionClosed) refused.push(other);
+      }
+    });
+    await txn[end]();
+    assert.equal(refused, late);
   }
 });

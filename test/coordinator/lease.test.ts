@@ -11,7 +11,7 @@ import {
 } from 'unanimous';
 import { environment } from '../../coordinator/environment.ts';
 import { assert, suite } from '../support/suite.ts';
-import { recording, turns } from './recording.ts';
+import { gate, recording, turns } from './recording.ts';
 
 const test = suite('the right to decide');
 
@@ -127,7 +127,9 @@ test('a process that learns by a renewal that it was taken for dead says so, and
     one.errors.map((error) => error instanceof FencedError),
     [true],
   );
-  const { incarnation: next } = one.coordinator.inspect().decisions!;
+  assert.match(one.errors[0]!.message, `this one (${incarnation}) did not and was taken for dead`);
+  const { incarnation: next, store } = one.coordinator.inspect().decisions!;
+  assert.is(store, one.log.store.identity);
   assert.ok(next !== undefined && next !== incarnation);
   assert.equal(renewals.length, 1, 'one lease is renewed, not two');
   await one.both('second');
@@ -175,6 +177,56 @@ test('transactions that learn at once that their process was taken for dead say 
   await one.coordinator.close();
 });
 
+test('who closes while it renews, or while it registers anew, leaves no renewal behind and keeps no right to decide', async () => {
+  for (const name of ['renew', 'register'] as const) {
+    const one = process();
+    await one.both('first');
+    const held = gate();
+    const call = one.log[name].bind(one.log) as (...given: unknown[]) => Promise<never>;
+    Object.assign(one.log, { [name]: (...given: unknown[]) => held.promise.then(() => call(...given)) });
+    if (name === 'register') await one.log.fence(one.coordinator.inspect().decisions!.incarnation!);
+    await passRenewal();
+    const closing = one.coordinator.close();
+    await turns(2);
+    held.open();
+    await closing;
+    await turns(2);
+    assert.equal(renewals, [], name);
+    assert.equal(await one.log.nodes(), [], name);
+  }
+});
+
+test('who could not renew its lease in time takes nobody for dead until the time of a lease after it could, as the store was away for others, too', async () => {
+  const startMs = Math.ceil(original.now());
+  let laterMs = 0;
+  environment.now = () => startMs + laterMs;
+  const renewAfter = async (ms: number): Promise<void> => {
+    laterMs = ms;
+    await passRenewal();
+  };
+  const fenced = async (): Promise<readonly string[]> => (await one.coordinator.recover()).fenced;
+  const one = process();
+  await one.both('first');
+  // The pass that runs by itself comes before.
+  await new Promise<void>((resolve) => void original.setTimer(resolve, 5, true));
+  await one.log.register('silent', 'another process', LEASE_MS);
+  const mend = breakCall(one.log, 'renew');
+  for (const part of [1, 2, 3]) await renewAfter(part * RENEWAL_MS);
+  laterMs = LEASE_MS + 1;
+  assert.equal(await fenced(), [], 'its own is overdue');
+  mend();
+  const backMs = LEASE_MS + 2;
+  for (const part of [0, 1, 2]) {
+    await renewAfter(backMs + part * RENEWAL_MS);
+    assert.equal(await fenced(), [], `${laterMs}`);
+  }
+  laterMs = backMs + LEASE_MS - 1;
+  assert.equal(await fenced(), []);
+  await renewAfter(backMs + LEASE_MS);
+  assert.equal(await fenced(), ['silent']);
+  await one.coordinator.close();
+});
+
 /** Somebody decides by hand right before the process does. */
 function decideByHand({ log }: ReturnType<typeof process>, action: 'commit' | 'abort'): void {
   const { decide } = log;
@@ -205,7 +257,9 @@ test('and where that can’t be read in time, it holds what is prepared, until r
   const mend = breakCall(one.log, 'decisionsOf');
   const error = await assert.rejects(one.both('second'), InDoubtError);
   assert.instance(error.cause, CommitOutcomeUnknownError);
-  assert.match((error.cause as Error).message, 'was taken before this process could');
+  const cause = error.cause as CommitOutcomeUnknownError;
+  assert.match(cause.message, 'was taken before this process could');
+  assert.equal([cause.xid, cause.phase, cause.resource], [error.xid, 'tpcVote', 'the decision store']);
   assert.equal([one.has('second'), (await one.a.listPrepared()).length], [[false, false], 1]);
   mend();
   await one.coordinator.recover();

@@ -239,3 +239,35 @@ test('what nobody can be thrown goes to onError; where that throws, both become 
   assert.is(warnings[0], second);
   assert.equal(suppressedBy(second), [inOnError]);
 });
+
+test('a savepoint of a manager is no optimistic one, unless it is asked for', async () => {
+  const manager = new TransactionManager();
+  for (const isOptimistic of [true, false]) {
+    const txn = await manager.begin();
+    txn.join(recording([], 'a'));
+    if (isOptimistic) await manager.savepoint(true);
+    else await assert.rejects(manager.savepoint(), { code: 'ERR_TXN_SAVEPOINTS_UNSUPPORTED' });
+    await txn.abort();
+  }
+});
+
+test('the ids of one process have its incarnation, whichever manager they are of', async () => {
+  const ids: string[] = [];
+  for (let time = 0; time < 2; time++) {
+    const txn = await new TransactionManager().begin();
+    ids.push(txn.id);
+    await txn.commit();
+  }
+  const incarnations = ids.map((id) => id.split(':')[2]);
+  assert.is(incarnations[0], incarnations[1]);
+  assert.is(new Set(ids).size, 2);
+});
+
+test('a plain manager is its own home for what sessions keep, and is never closed', () => {
+  const manager = new TransactionManager();
+  assert.is(manager.home, manager);
+  let closed = 0;
+  const forget = manager.onClose(() => void closed++);
+  forget();
+  assert.is(closed, 0);
+});

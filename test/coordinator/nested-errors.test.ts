@@ -46,3 +46,22 @@ test('each of several errors that data managers of nested runs would try again i
     assert.is(attempts, 2);
   }
 });
+
+test('nor is that error tried again for its sake: who can’t answer says no', async () => {
+  const coordinator = new TransactionCoordinator();
+  let attempts = 0;
+  const failing = new Error('any');
+  const nested = (): Promise<void> =>
+    coordinator.run(
+      (txn) => {
+        attempts++;
+        const shouldRetry = (): never => raise(new Error('asked too much'));
+        txn.join(recording([], 'a', { savepoints: true, shouldRetry }));
+        throw failing;
+      },
+      { propagation: 'nested' },
+    );
+  const work = coordinator.run(() => nested(), { attempts: 3, backoff: false });
+  assert.is(await assert.rejects(work), failing);
+  assert.is(attempts, 1);
+});

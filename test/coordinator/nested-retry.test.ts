@@ -39,3 +39,25 @@ test('an error that a data manager of the nested run would try again is tried ag
     assert.is(attempts, isTransient ? 3 : 1);
   }
 });
+
+test('and no other error for its sake', async () => {
+  const coordinator = new TransactionCoordinator();
+  let attempts = 0;
+  const work = coordinator.run(
+    async () => {
+      attempts++;
+      const nested = coordinator.run(
+        (txn) => {
+          txn.join(manager(() => true));
+          throw new Error('a deadlock');
+        },
+        { propagation: 'nested' },
+      );
+      await assert.rejects(nested, { message: 'a deadlock' });
+      throw new Error('no money');
+    },
+    { attempts: 3, backoff: false },
+  );
+  await assert.rejects(work, { message: 'no money' });
+  assert.is(attempts, 1);
+});

@@ -455,3 +455,56 @@ test('a run that takes part may end the transaction itself, and then its errors 
     assert.is(outer.status, 'committed');
   });
 });
+
+for (const where of ['a before-commit hook', 'a synchronizer'] as const) {
+  test(`a run that takes part from ${where} and fails fails the commit, also where its caller catches the error`, async () => {
+    const log: string[] = [];
+    const { coordinator } = make();
+    const half = new Error('half of it');
+    const takePart = async (): Promise<void> => {
+      const joined = coordinator.run((txn) => {
+        txn.join(recording(log, 'a'));
+        throw half;
+      });
+      assert.is(await assert.rejects(joined), half);
+    };
+    const work = coordinator.context(async () => {
+      if (where === 'a synchronizer') coordinator.registerSynch({ beforeCompletion: takePart });
+      await coordinator.run((txn) => {
+        if (where === 'a before-commit hook') txn.addBeforeCommitHook(takePart);
+      });
+    });
+    const error = await assert.rejects(work, DoomedTransaction);
+    assert.is(error.cause, half);
+    assert.equal(new Set(log), new Set(['a.abort']));
+  });
+}
+
+test('where the transaction has failed already, whoever takes part throws its own error, not one about that', async () => {
+  const { coordinator } = make();
+  const no = new Error('no');
+  const work = coordinator.run(async (txn) => {
+    txn.join(recording([], 'a', { savepoints: true, fails: { savepoint: no } }));
+    await coordinator.run(async () => {
+      await txn.savepoint();
+    });
+  });
+  assert.is(await assert.rejects(work), no);
+});
+
+test('nested: what ends the transaction itself and throws has no further error, as there is nothing to return to', async () => {
+  const { coordinator } = make();
+  const error = new Error('enough');
+  const work = coordinator.run(async (txn) => {
+    const nested = coordinator.run(
+      async () => {
+        await txn.abort();
+        throw error;
+      },
+      { propagation: 'nested' },
+    );
+    await nested;
+  });
+  assert.is(await assert.rejects(work), error);
+  assert.equal(suppressedBy(error), []);
+});

@@ -1,6 +1,13 @@
 // Protects what is prepared from a decision that a store shows and may still lose: nothing is committed by it before the store has said that
 // it is there for good.
-import { MemoryDecisionLog, MemoryDecisionStore, MemoryStore, TransactionCoordinator, type Decision } from 'unanimous';
+import {
+  type Decision,
+  DecisionFailedError,
+  MemoryDecisionLog,
+  MemoryDecisionStore,
+  MemoryStore,
+  TransactionCoordinator,
+} from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
 import { plain } from '../datamanagers/sql/helpers.ts';
 
@@ -71,5 +78,22 @@ test('nothing is asked where there is nothing to commit', async () => {
   );
   await coordinator.recover();
   assert.is(log.confirmed, 0);
+  await coordinator.close();
+});
+
+test('nor where a decision whose answer was lost turns out not to have been written, or what nobody has decided is rolled back', async () => {
+  const log = new Log(new MemoryDecisionStore());
+  log.unconfirmed = new Error('the standby is away');
+  const { coordinator, stores, write } = processOver(log);
+  log.decide = () => Promise.reject(new Error('the line is cut'));
+  const error = await assert.rejects(coordinator.run(write, { attempts: 1 }), DecisionFailedError);
+  assert.match(error.message, 'the line is cut');
+  const [a] = stores as [MemoryStore];
+  const ended: string[] = [];
+  a.listPrepared = async () => [{ gid: `unanimous:${log.store.identity}:dead:1`, branch: 'a' }];
+  a.rollbackPrepared = async ({ gid }) => void ended.push(gid.split(':').slice(2).join(':'));
+  await coordinator.recover();
+  assert.equal(ended, ['dead:1']);
+  assert.is(a.committed.size, 0);
   await coordinator.close();
 });

@@ -21,7 +21,7 @@ const original = { ...environment };
 let laterMs = 0;
 test.before.each(() => {
   laterMs = 0;
-  const startMs = original.now();
+  const startMs = Math.ceil(original.now());
   environment.now = () => startMs + laterMs;
 });
 test.after.each(() => void Object.assign(environment, original));
@@ -30,10 +30,12 @@ test.after.each(() => void Object.assign(environment, original));
 function process(resource: RecoverableResource) {
   const log = new MemoryDecisionLog();
   const errors: Error[] = [];
+  /** Open when the pass is over that runs by itself. */
+  const begun = gate();
   const coordinator = new TransactionCoordinator({
     app: 'shop',
     decisionLog: log,
-    recovery: { everyMs: 2_000_000_000, resources: [resource], oldBranchMs: 300_000 },
+    recovery: { everyMs: 2_000_000_000, resources: [resource], oldBranchMs: 300_000, onPass: () => begun.open() },
     onError: (error) => void errors.push(error),
   });
   const gid = (number: number): string => `shop:${log.store.identity}:dead:${number}`;
@@ -47,7 +49,7 @@ function process(resource: RecoverableResource) {
     };
     log.store.decisions.set(row.gid, row);
   };
-  return { log, coordinator, errors, gid, decided };
+  return { log, coordinator, errors, gid, decided, begun: begun.promise };
 }
 
 /** A database in which this is prepared. */
@@ -107,6 +109,58 @@ test('and while there are that many, no more are looked at than is of use', asyn
   await coordinator.close();
 });
 
+test('and no more while there is enough to delete among the oldest, and no fewer while more than half of them stay', async () => {
+  const bank = resource();
+  const { log, coordinator, decided, begun } = process(bank);
+  await begun;
+  const limits: number[] = [];
+  const { decisions } = log;
+  log.decisions = (limit, prefix) => {
+    limits.push(limit);
+    return decisions.call(log, limit, prefix);
+  };
+  for (let number = 0; number < 2_500; number++) decided(number, ['bank']);
+  for (let pass = 0; pass < 4; pass++) await coordinator.recover();
+  assert.equal([limits, log.store.decisions.size], [[1_000, 1_000, 1_000, 1_000], 0]);
+  limits.length = 0;
+  for (let number = 0; number < 1_500; number++) decided(number, ['a database that is gone']);
+  for (let pass = 0; pass < 3; pass++) await coordinator.recover();
+  assert.equal(limits, [1_000, 2_000, 2_000]);
+  await coordinator.close();
+});
+
+test('a database that can’t be reached is asked later and later, up to a minute apart, and at once again when it was', async () => {
+  const bank = resource();
+  const { coordinator, begun } = process(bank);
+  await begun;
+  const asked: number[] = [];
+  let isAway = true;
+  bank.listPrepared = async () => {
+    asked.push(laterMs);
+    if (isAway) throw new Error('away');
+    return [];
+  };
+  environment.random = () => 0.5;
+  // A quarter of the time is left out, by chance: half of what may be.
+  const waits = [1, 2, 4, 8, 16, 32, 60, 60].map((seconds) => seconds * 750);
+  const due: number[] = [0];
+  for (const wait of waits) due.push(due.at(-1)! + wait);
+  for (const dueMs of due) {
+    if (dueMs > 0) {
+      laterMs = dueMs - 1;
+      assert.equal((await coordinator.recover()).failures, []);
+    }
+    laterMs = dueMs;
+    await coordinator.recover();
+  }
+  assert.equal(asked, due);
+  isAway = false;
+  laterMs += 60_000;
+  for (let pass = 0; pass < 3; pass++) await coordinator.recover();
+  assert.is(asked.length, due.length + 3);
+  await coordinator.close();
+});
+
 test('a branch that can’t be ended is tried later and later, and at once when it has been away meanwhile', async () => {
   const bank = resource();
   const { coordinator, gid } = process(bank);
@@ -152,7 +206,7 @@ test('of several branches that have been prepared for long the oldest is named',
 test('a pass that could not reach the decision store is told with its error, and what ended with its report', async () => {
   const bank = resource();
   const { coordinator, log, gid } = process(bank);
-  const told: { readonly error?: Error; readonly report?: RecoveryReport }[] = [];
+  const told: { readonly durationMs: number; readonly error?: Error; readonly report?: RecoveryReport }[] = [];
   await coordinator.recover();
   bank.prepared.push({ gid: gid(1), branch: 'bank' });
   const stop = observe({ recovery: (event) => told.push(event) });
@@ -164,10 +218,10 @@ test('a pass that could not reach the decision store is told with its error, and
   const report = await coordinator.recover();
   stop();
   assert.equal(
-    told.map(({ error, report: written }) => [error, written]),
+    told.map(({ durationMs, error, report: written }) => [durationMs, error, written]),
     [
-      [away, undefined],
-      [undefined, report],
+      [0, away, undefined],
+      [0, undefined, report],
     ],
   );
   assert.is(report.rolledBack.length, 1);

@@ -187,6 +187,36 @@ test('nothing of another application, or of another decision store, is touched',
   assert.equal([a.ended, report.left], [[], []]);
 });
 
+test('what others have prepared at the same server, with ids that are alike, is not touched; what has the form of an id is, up to 64 bytes', async () => {
+  const { a, process, store } = cluster();
+  const prefix = `shop:${store.identity}:`;
+  const longest = `${prefix}${'i'.repeat(40)}:`.padEnd(64, '7');
+  const ours = [`${prefix}dead:1`, `${prefix}A_z.0-9:z`, longest];
+  const others = [
+    `${longest}7`,
+    prefix,
+    `${prefix}dead`,
+    `${prefix}dead:`,
+    `${prefix}:1`,
+    `${prefix}dead:1:2`,
+    `${prefix}dead:1 of mine`,
+    `${prefix}my own dead:1`,
+    `${prefix}dead:Z`,
+    `${prefix}${'i'.repeat(41)}:1`,
+    // As long as ours, and begins otherwise.
+    `Shop:${store.identity}:dead:1`,
+    `shop-${store.identity}:dead:1`,
+  ];
+  for (const gid of [...ours, ...others]) a.prepare(gid);
+  const { coordinator } = process();
+  const report = await coordinator.recover();
+  assert.equal(
+    report.rolledBack.map(({ gid }) => gid),
+    ours,
+  );
+  assert.equal([...a.prepared.keys()], others);
+});
+
 test('a resource that can’t be reached keeps nobody else, its decisions stay, and it is asked again later', async () => {
   const { store, a, b, process, gid, decided } = cluster();
   for (const resource of [a, b]) resource.prepare(gid('dead', 1));

@@ -511,7 +511,9 @@ test('the wait between attempts leaves no listener on the signal', async () => {
 });
 
 test('a wrong backoff is refused, and the message says what it must be', async () => {
-  for (const backoff of [true, 7, null, 'fast', { base: 1 }, { baseMs: -1 }, { maxMs: '1' }]) {
+  await new TransactionManager().run(() => undefined, { backoff: { baseMs: 1, maxMs: undefined } });
+  const wrong = [true, 7, null, 'fast', { base: 1 }, { baseMs: -1 }, { maxMs: '1' }, { baseMs: 1, max: 2 }];
+  for (const backoff of wrong) {
     const error = await assert.rejects(
       new TransactionManager().run(() => undefined, { backoff: backoff as never }),
       ConfigurationError,
@@ -538,4 +540,36 @@ test('one copy of the result is returned: what a thenable answers is awaited', a
   // oxlint-disable-next-line unicorn/no-thenable
   const thenable = { then: (resolve: (value: string) => void) => resolve('answer') };
   assert.is(await new TransactionManager().run(() => thenable as unknown as Promise<string>), 'answer');
+});
+
+test('who waits for the next attempt keeps the process alive, and doesn’t wait at all where its signal is aborted already', async () => {
+  const { setTimer } = environment;
+  const timers: [number, boolean][] = [];
+  environment.setTimer = (callback, delayMs, referenced) => {
+    timers.push([delayMs, referenced]);
+    return setTimer(callback, 0, referenced);
+  };
+  try {
+    const backoff = { baseMs: 100, maxMs: 100 };
+    const controller = new AbortController();
+    const manager = new TransactionManager();
+    const work = (abort: boolean): Promise<unknown> =>
+      manager.run(
+        () => {
+          if (abort) controller.abort(new Error('enough'));
+          throw transient();
+        },
+        { attempts: 2, backoff, signal: controller.signal },
+      );
+    await assert.rejects(work(false), TransientError);
+    assert.equal(
+      timers.map(([delayMs, referenced]) => [delayMs >= 50 && delayMs <= 100, referenced]),
+      [[true, true]],
+    );
+    timers.length = 0;
+    await assert.rejects(work(true), DoomedTransaction);
+    assert.equal(timers, []);
+  } finally {
+    environment.setTimer = setTimer;
+  }
 });

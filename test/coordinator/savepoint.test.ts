@@ -357,3 +357,39 @@ test('a savepoint before the commit is refused in its phases', async () => {
   assert.is(thrown.length, 1);
   assert.instance(thrown[0], TransactionStateError);
 });
+
+test('and where that abort comes from a data manager that answers at once, too', async () => {
+  const log: string[] = [];
+  const txn = await begin();
+  const does = { savepoint: (current: Transaction) => void current.abort() };
+  txn.join(recording(log, 'a', { savepoints: true, does }));
+  txn.join(recording(log, 'b', { savepoints: true }));
+  const error = await assert.rejects(txn.savepoint(), TransactionClosed);
+  assert.match(error.message, 'to make a savepoint of a transaction it must not have ended');
+  assert.equal(log, ['a.savepoint', ...each('abort', 'a', 'b')]);
+});
+
+test('a doomed transaction whose savepoint fails, or is not returned to, has failed, and everything is undone', async () => {
+  const log: string[] = [];
+  const making = await begin();
+  making.join(recording(log, 'a', { savepoints: true, fails: { savepoint: no() } }));
+  making.doom();
+  await assert.rejects(making.savepoint(), { message: 'no' });
+  assert.equal([making.status, log], ['commit failed', ['a.savepoint', 'a.abort', 'a.tpcAbort']]);
+  const returning = await begin();
+  returning.join(recording([], 'a', { savepoints: true, fails: { rollback: no() } }));
+  returning.doom();
+  const savepoint = await returning.savepoint();
+  await assert.rejects(savepoint.rollback(), { message: 'no' });
+  assert.is(returning.status, 'commit failed');
+});
+
+test('who leaves with a savepoint is found under its key no more; who stays, is', async () => {
+  const txn = await begin();
+  const stays = txn.getOrJoin('stays', () => recording([], 'a', { savepoints: true }));
+  const savepoint = await txn.savepoint();
+  txn.getOrJoin('leaves', () => recording([], 'b'));
+  await savepoint.rollback();
+  assert.equal([txn.joined('stays') === stays, txn.joined('leaves')], [true, undefined]);
+  assert.equal(txn.resources, [stays]);
+});

@@ -163,13 +163,14 @@ test('isolatedTask: a background task has its own transaction, and outlives that
     return txn;
   });
   let task!: Promise<Transaction>;
-  const outer = await transaction.run(async (txn) => {
-    task = report('monday');
-    await Promise.resolve();
-    assert.is(transaction.get(), txn);
-    return txn;
-  });
-  go();
+  const outer = await transaction
+    .run(async (txn) => {
+      task = report('monday');
+      await Promise.resolve();
+      assert.is(transaction.get(), txn);
+      return txn;
+    })
+    .finally(go);
   const own = await task;
   assert.is.not(own, outer);
   assert.is(own.status, 'committed');
@@ -315,6 +316,8 @@ test('@Transactional in legacy form: methods, with what other decorators have no
   const folder = join(import.meta.dirname, 'legacy');
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', join(folder, 'service.ts')], {
     env: { ...process.env, TSX_TSCONFIG_PATH: join(folder, 'tsconfig.json') },
+    timeout: 25_000,
+    killSignal: 'SIGKILL',
   });
   assert.equal(JSON.parse(stdout), {
     greeting: 'service greets you',

@@ -10,7 +10,7 @@ import {
   TransactionManager,
 } from 'unanimous';
 import { assert, suite } from '../support/suite.ts';
-import { type Recipe, each, gate, recording, suppressedBy, wholeCommit } from './recording.ts';
+import { type Recipe, each, gate, recording, suppressedBy, turns, wholeCommit } from './recording.ts';
 
 const test = suite('two-phase');
 
@@ -202,7 +202,12 @@ test('a lost reply of the last resource: what can hold is held, the rest is undo
   const doubt = thrown;
   assert.is(doubt.cause, error);
   assert.is(doubt.resource, 'last');
-  assert.equal([doubt.finished, doubt.unfinished], [[], ['a', 'd']]);
+  assert.equal([doubt.finished, doubt.unfinished, doubt.phase], [[], ['a', 'd'], 'tpcVote']);
+  assert.is(
+    doubt.message,
+    `the outcome at last must be known to end transaction ${txn.id}; its reply was lost, so a and d stays prepared: ` +
+      'look there, then commit or roll back what is prepared to the same outcome',
+  );
   assert.equal(suppressedBy(error), [inHold]);
   assert.is(txn.status, 'in doubt');
   assert.is(txn.outcome?.result, 'in doubt');
@@ -237,6 +242,7 @@ test('a resource is named by its recoverable resource, else by its sort key', as
   txn.join(recording([], 'b'));
   const error = await assert.rejects(txn.commit(), InDoubtError);
   assert.equal([error.unfinished, error.finished, error.resource], [['bank'], ['b'], 'bank']);
+  assert.match(error.message, '; bank did not (no), b did; transaction');
 });
 
 /** Joins recoverable `b`, `c` and `d`, and `a` and `e`, which aren't. */
@@ -321,4 +327,63 @@ test('a read-only vote among those that vote at once is released', async () => {
     log.filter((call) => call.endsWith('tpcFinish')),
     each('tpcFinish', 'a', 'b', 'd', 'e'),
   );
+});
+
+for (const step of ['commit', 'tpcVote', 'tpcFinish'] as const) {
+  test(`two that can be recovered are two enough to be asked at once (${step}), and tpcBegin is called one after the other`, async () => {
+    const log: string[] = [];
+    const [slow, begun] = [gate(), gate()];
+    const txn = await new TransactionManager({ allowUnsafeCommit: true }).begin();
+    for (const name of ['a', 'b']) {
+      const waits = name === 'a' ? { tpcBegin: begun.promise, [step]: slow.promise } : {};
+      txn.join({ ...recording(log, name, { changed: true, async: true, waits }), recoverable: named(name) });
+    }
+    const committed = txn.commit();
+    await turns(2);
+    assert.equal(log, ['a.tpcBegin']);
+    begun.open();
+    await assert.eventually(() => assert.is(log.at(-1), `b.${step}`));
+    slow.open();
+    await committed;
+    assert.equal(log, wholeCommit('a', 'b'));
+  });
+}
+
+test('of those that hand their changes over at once, one that fails has all told to abort, the others as well', async () => {
+  const log: string[] = [];
+  const no = new Error('no');
+  const txn = await joinedAround(log, { c: { fails: { commit: no } } });
+  assert.is(await assert.rejects(txn.commit()), no);
+  assert.equal(log.slice(5), [
+    ...each('commit', 'a', 'b', 'c', 'd'),
+    ...each('abort', 'a', 'b', 'c', 'd', 'e'),
+    ...each('tpcAbort', 'a', 'b', 'c', 'd', 'e'),
+  ]);
+});
+
+test('the last resource whose reply was lost is not held itself: there may be nothing to hold', async () => {
+  const log: string[] = [];
+  const txn = await joined(log, {
+    a: { ...changed, holds: true },
+    last: { ...last, holds: true, fails: { tpcVote: new CommitOutcomeUnknownError('reply lost') } },
+  });
+  const doubt = await assert.rejects(txn.commit(), InDoubtError);
+  assert.match(doubt.message, 'the outcome at the last resource must be known to end transaction');
+  assert.equal(log.slice(4), [...each('tpcVote', 'a', 'last'), 'last.abort', 'last.tpcAbort', 'a.hold']);
+});
+
+test('who didn’t finish is said with what becomes of it: what is prepared stays so, all else is lost', async () => {
+  for (const [unfinished, isPrepared] of [
+    [['a', 'b'], true],
+    [['a'], false],
+  ] as const) {
+    const txn = await joinedAround(
+      [],
+      Object.fromEntries(unfinished.map((name) => [name, { fails: { tpcFinish: new Error('no') } }])),
+    );
+    const error = await assert.rejects(txn.commit(), InDoubtError);
+    assert.equal(error.unfinished, unfinished);
+    const end = `transaction ${txn.id} is decided to commit, so the work must not be repeated`;
+    assert.ok(error.message.endsWith(isPrepared ? `${end}; what is prepared stays so until it is committed` : end));
+  }
 });

@@ -218,7 +218,7 @@ export class Case {
         if (!(await holds())) throw new Error(`${this.name}: ${what}`);
       },
       PATIENCE_MS,
-      10,
+      50,
     );
   }
 

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { assert } from '../support/suite.ts';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import type { Order, Word } from './messages.ts';
 
 /** How long a machine with much else to do may take for anything, in milliseconds. */
@@ -14,10 +14,12 @@ export class Child {
   readonly words: Word[] = [];
 
   constructor() {
-    this.#process = fork(join(import.meta.dirname, 'coordinator.ts'), {
-      execArgv: ['--import', 'tsx'],
+    this.#process = fork(program(join(import.meta.dirname, 'coordinator.ts')), {
+      execArgv: [...NODE_ARGUMENTS],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
+    // Every case waits for its own words.
+    this.#process.setMaxListeners(0);
     this.#process.on('message', (word: Word) => this.words.push(word));
     this.#process.on('error', () => undefined);
   }
@@ -28,16 +30,25 @@ export class Child {
 
   /** Waits until it has said something of `name` that `find` takes, and returns that. */
   heard<W extends Word>(name: string, find: (word: Word) => word is W): Promise<W> {
-    return assert.eventually(
-      () => {
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
         const word = this.words.find((each): each is W => each.name === name && find(each));
-        if (word !== undefined) return word;
+        if (word === undefined) return;
+        stop();
+        resolve(word);
+      };
+      const stop = (): void => {
+        clearTimeout(timer);
+        this.#process.off('message', look);
+      };
+      const timer = setTimeout(() => {
+        stop();
         const said = this.words.filter((each) => each.name === name).map((each) => JSON.stringify(each));
-        throw new Error(`the process said of ${name}: ${said.join(', ') || 'nothing'}`);
-      },
-      PATIENCE_MS,
-      5,
-    );
+        reject(new Error(`within ${PATIENCE_MS} ms the process said of ${name}: ${said.join(', ') || 'nothing'}`));
+      }, PATIENCE_MS);
+      this.#process.on('message', look);
+      look();
+    });
   }
 
   /** It stops at once, whatever it does, and knows nothing of it. */

@@ -100,7 +100,7 @@ const orders: { [D in Order['do']]: (order: Extract<Order, { do: D }>) => void }
 async function recoverForEver(coordinator: TransactionCoordinator): Promise<never> {
   for (;;) {
     await coordinator.recover().catch(() => undefined);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 

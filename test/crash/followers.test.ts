@@ -56,7 +56,8 @@ matrix('crashes behind the decision', [
         await one.lose('message', 'b', 'follow');
         await one.until('a must have followed', async () => (await one.prepared('a')).length === 0);
       });
-      batch.start();
+      // Nobody is told of it before all have come to that.
+      batch.start({ resolveTimeoutMs: 60_000 });
       await lost;
       await batch.kill();
       await batch.recover();

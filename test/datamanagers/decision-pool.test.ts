@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import { mariadb, mysql, postgres, startMariadb } from '../support/servers.ts';
 import { assert, suite } from '../support/suite.ts';
 import { type DecisionStore, type Process, decisionOf, mysqlStore, pgStore } from './decision-stores.ts';
@@ -109,8 +110,8 @@ for (const store of stores) {
   });
 
   test('idle ones keep no process alive', async () => {
-    const script = join(import.meta.dirname, 'decision-lingering.ts');
-    const child = spawn(process.execPath, ['--import', 'tsx', script, store.url, tablePrefix], {
+    const script = program(join(import.meta.dirname, 'decision-lingering.ts'));
+    const child = spawn(process.execPath, [...NODE_ARGUMENTS, script, store.url, tablePrefix], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     await once(child.stdout, 'data');

@@ -1,16 +1,5 @@
 // Mistakes that programs like these are there to find, as changes of the sources: the fuzzing must find each of them.
-import { spawn } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
-/** A change of one source. */
-interface Change {
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
-}
+import { type Change, runChanged } from '../support/mistakes.ts';
 
 export interface Mutation {
   /** The mistake, in words. */
@@ -84,9 +73,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the error of a function that takes part is forgotten when its caller catches it',
     kind: 'api',
-    changes: [
-      { file: RUN_JOINED, from: "else if (txn.status === 'active' && !txn.ending) txn.doom(toError(thrown));", to: '' },
-    ],
+    changes: [{ file: RUN_JOINED, from: "else if (txn.status === 'active') txn.doom(toError(thrown));", to: '' }],
   },
   {
     name: 'the error of a function that takes part in a nested run is forgotten when its caller catches it',
@@ -112,65 +99,16 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-const root = join(import.meta.dirname, '../..');
-
 /** Lets the fuzzing look for a mistake; resolves with what it says, and whether it has found a difference. */
 export async function hunt(
   { kind, changes }: Mutation,
   { seed, seconds }: { readonly seed: number; readonly seconds: number },
 ): Promise<{ isFound: boolean; output: string }> {
-  const folder = await mkdtemp(join(tmpdir(), 'unanimous-mistake-'));
-  try {
-    for (const part of [
-      'coordinator',
-      'datamanagers',
-      'test/fuzz',
-      'test/support',
-      'examples/support',
-      'package.json',
-      'tsconfig.json',
-    ]) {
-      cpSync(join(root, part), join(folder, part), { recursive: true });
-    }
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-    for (const { file, from, to } of changes) {
-      const path = join(folder, file);
-      const source = readFileSync(path, 'utf8');
-      const changed = source.replace(from, () => to);
-      if (changed === source) throw new Error(`${file} has no longer: ${from}`);
-      writeFileSync(path, changed);
-    }
-    return await run(folder, [
-      '--only',
-      kind,
-      '--seed',
-      String(seed),
-      '--seconds',
-      String(seconds),
-      '--runs',
-      '1000000',
-      '--unshrunk',
-    ]);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function run(folder: string, args: readonly string[]): Promise<{ isFound: boolean; output: string }> {
-  const main = join(folder, 'test/fuzz/main.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  return new Promise((resolve, reject) => {
-    child.once('close', (code) => {
-      const isFound = code === 1 && output.includes('found with --seed');
-      const isThrough = isFound || (code === 0 && output.includes('nothing was found'));
-      if (isThrough) resolve({ isFound, output });
-      else reject(new Error(`the fuzzing could not be run, it ended with ${code}:\n${output}`));
-    });
-  });
+  const numbers = ['--seed', String(seed), '--seconds', String(seconds), '--runs', '1000000'];
+  const args = ['--only', kind, ...numbers, '--unshrunk'];
+  const { code, output } = await runChanged('test/fuzz/main.ts', changes, args);
+  const isFound = code === 1 && output.includes('found with --seed');
+  const isThrough = isFound || (code === 0 && output.includes('nothing was found'));
+  if (!isThrough) throw new Error(`the fuzzing could not be run, it ended with ${code}:\n${output}`);
+  return { isFound, output };
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import type { Order, Setting, Word } from './setting.ts';
 
 /** How long a machine with much else to do may take for anything, in milliseconds. */
@@ -23,8 +24,8 @@ export class ClientProcess {
 
   async start(): Promise<void> {
     const life = ++this.life;
-    const child = fork(join(import.meta.dirname, 'client.ts'), [JSON.stringify(this.#setting(life))], {
-      execArgv: ['--import', 'tsx'],
+    const child = fork(program(join(import.meta.dirname, 'client.ts')), [JSON.stringify(this.#setting(life))], {
+      execArgv: [...NODE_ARGUMENTS],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#process = child;

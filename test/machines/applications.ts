@@ -4,13 +4,14 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Setting } from '../soak/setting.ts';
 import type { Place } from '../soak/tellers.ts';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import type { Ended, Make, Order, Word } from './messages.ts';
 import type { Host } from './network.ts';
 
 /** How a Node process is started on a host. */
 export function nodeOn({ enter }: Host): Place {
   const [program, ...entering] = enter;
-  return { execPath: program!, execArgv: [...entering, process.execPath, '--import', 'tsx'] };
+  return { execPath: program!, execArgv: [...entering, process.execPath, ...NODE_ARGUMENTS] };
 }
 
 /** How long anything may take on a machine that has much else to do; only what hangs takes longer. */
@@ -43,7 +44,7 @@ export class Application {
 
   static async start(host: Host, { urls, leaseMs }: Pick<Setting, 'urls' | 'leaseMs'>): Promise<Application> {
     const setting: Setting = { name: host.name, life: 1, seed: '', urls, leaseMs, recovery: 'fence', atOnce: 1 };
-    const child = fork(join(import.meta.dirname, 'application.ts'), [JSON.stringify(setting)], {
+    const child = fork(program(join(import.meta.dirname, 'application.ts')), [JSON.stringify(setting)], {
       ...nodeOn(host),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import { isAlive } from '../support/servers/owner.ts';
 import { assert, suite } from '../support/suite.ts';
 import { type Host, Network, whyNoNetwork } from './network.ts';
@@ -19,8 +20,8 @@ const CALLER = `const socket = net.connect(7000, process.argv[1], () => console.
   socket.on('error', (error) => console.log(error.code));
   process.stdin.on('data', (data) => socket.write(String(data).trim()));`;
 
-/** A program on a host, and the lines that it has said. */
-function program(host: Host, source: string, ...args: string[]) {
+/** A script on a host, and the lines that it has said. */
+function script(host: Host, source: string, ...args: string[]) {
   const [enter, ...entering] = host.enter;
   const child = spawn(enter!, [...entering, process.execPath, '-e', source, ...args], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -33,9 +34,9 @@ function program(host: Host, source: string, ...args: string[]) {
 test('what is lost one way arrives the other way, and again when it is restored', async () => {
   const network = await Network.open();
   const [one, other] = [await network.add('one'), await network.add('other')];
-  const listener = program(other, LISTENER);
+  const listener = script(other, LISTENER);
   await listener.says('listening');
-  const caller = program(one, CALLER, other.address);
+  const caller = script(one, CALLER, other.address);
   try {
     await caller.says('connected');
     await network.lose(other, one);
@@ -59,12 +60,12 @@ test('what is lost one way arrives the other way, and again when it is restored'
 
 for (const signal of ['SIGKILL', 'SIGINT'] as const) {
   test(`${signal} of its owner leaves no machine`, async () => {
-    const source = `import { Network } from ${JSON.stringify(join(import.meta.dirname, 'network.ts'))};
+    const source = `import { Network } from ${JSON.stringify(program(join(import.meta.dirname, 'network.ts')))};
       const network = await Network.open();
       const { enter } = await network.add('one');
       console.log(enter[1].match(/\\d+/)[0]);
       setInterval(() => undefined, 1_000);`;
-    const owner = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+    const owner = spawn(process.execPath, [...NODE_ARGUMENTS, '--input-type=module', '-e', source], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const [data] = (await once(owner.stdout, 'data')) as [Buffer];

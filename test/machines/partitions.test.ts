@@ -3,6 +3,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { program } from '../support/program.ts';
 import { orSkip } from '../support/servers/install.ts';
 import { assert, suite } from '../support/suite.ts';
 import { Application, nodeOn } from './applications.ts';
@@ -47,7 +48,7 @@ let rows = 0;
 async function inSilence(host: string, names: readonly Silence[]): Promise<Record<string, string>> {
   const machine = await site.network.add(host);
   const child = fork(
-    join(import.meta.dirname, 'silence.ts'),
+    program(join(import.meta.dirname, 'silence.ts')),
     [JSON.stringify(site.urls), JSON.stringify(names), String(rows)],
     {
       ...nodeOn(machine),

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { program } from '../support/program.ts';
 
 /** A server that runs while an example does. */
 export interface Started {
@@ -16,6 +17,6 @@ export interface Started {
 export async function startSetup(name: string): Promise<Started | undefined> {
   const file = join(import.meta.dirname, 'setups', `${name}.ts`);
   if (!existsSync(file)) return undefined;
-  const { start } = (await import(pathToFileURL(file).href)) as { start: () => Promise<Started> };
+  const { start } = (await import(pathToFileURL(program(file)).href)) as { start: () => Promise<Started> };
   return start();
 }

@@ -44,6 +44,10 @@ const { incarnation } = coordinator.inspect().decisions!;
 /** What a process that died before it had decided has left: to be rolled back. */
 const ours = `${prefix}${'0'.repeat(19)}a:1`;
 
+// A test that fails leaves none of its names to the next.
+test.after.each(async () => {
+  for (const name of await prepared()) await admin.query(`rollback prepared${escaped(name)}`);
+});
 test.after(async () => {
   await coordinator.close();
   await Promise.all([bankPool.end(), stockPool.end(), admin.end()]);
@@ -96,8 +100,9 @@ const FOREIGN: readonly string[] = [
   `${prefix}${'a'.repeat(199 - prefix.length - 7)}:1:bank`,
   `${prefix}${incarnation}:1`,
   prefix,
-  ':::::',
-  ':bank',
+  // The names of all databases of a server are in one list, so that these are told apart from those of others who run this.
+  `:::::${app}`,
+  `:${app}:bank`,
   `${TERMINAL}:${store}:0a:1:bank`,
   `${prefix}0b:1:${TERMINAL}`,
 ];

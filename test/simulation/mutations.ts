@@ -1,16 +1,5 @@
 // Mistakes that a protocol like this one is made wrong by, as changes of the sources: the simulation must find each of them.
-import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import { spawn } from 'node:child_process';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
-/** A change of one source. */
-interface Change {
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
-}
+import { type Change, runChanged } from '../support/mistakes.ts';
 
 export interface Mutation {
   /** The mistake, in words. */
@@ -313,49 +302,12 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-const root = join(import.meta.dirname, '../..');
-
 /** Lets the simulation look for a mistake; resolves with what it says, and whether it has found a breach. */
 export async function hunt(
   { changes, seed = 1 }: Mutation,
   { steps, timeoutMs }: { readonly steps: number; readonly timeoutMs: number },
 ): Promise<{ isFound: boolean; output: string }> {
-  const folder = await mkdtemp(join(tmpdir(), 'unanimous-mutation-'));
-  try {
-    for (const part of ['coordinator', 'datamanagers', 'test/simulation', 'package.json', 'tsconfig.json']) {
-      cpSync(join(root, part), join(folder, part), { recursive: true });
-    }
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-    for (const { file, from, to } of changes) {
-      const path = join(folder, file);
-      const source = readFileSync(path, 'utf8');
-      const changed = source.replace(from, () => to);
-      if (changed === source) throw new Error(`${file} has no longer: ${from}`);
-      writeFileSync(path, changed);
-    }
-    return await run(folder, seed, steps, timeoutMs);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function run(
-  folder: string,
-  seed: number,
-  steps: number,
-  timeoutMs: number,
-): Promise<{ isFound: boolean; output: string }> {
-  const main = join(folder, 'test/simulation/main.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', main, '--seed', String(seed), '--steps', String(steps)], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  return new Promise((resolve) => {
-    child.once('close', (code) => resolve({ isFound: code === 1 && output.includes(' breaches'), output }));
-  });
+  const args = ['--seed', String(seed), '--steps', String(steps)];
+  const { code, output } = await runChanged('test/simulation/main.ts', changes, args, timeoutMs);
+  return { isFound: code === 1 && output.includes(' breaches'), output };
 }

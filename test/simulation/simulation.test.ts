@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import { assert, suite } from '../support/suite.ts';
 import { SITUATIONS } from './situations.ts';
 import { Total } from './total.ts';
@@ -36,8 +37,8 @@ test('the same seed is the same world, step by step, in this process and in any 
   const seed = 7;
   const first = results.get(seed)!;
   assert.equal(await live(seed), first);
-  const main = join(import.meta.dirname, 'main.ts');
-  const args = ['--import', 'tsx', main, '--seed', String(seed), '--worlds', '1'];
+  const main = program(join(import.meta.dirname, 'main.ts'));
+  const args = [...NODE_ARGUMENTS, main, '--seed', String(seed), '--worlds', '1'];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   const alone = new Total();
   alone.add(first);

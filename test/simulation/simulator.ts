@@ -172,7 +172,8 @@ export class Simulator {
   #setTimer(owner: Owner, callback: () => void, delayMs: number): OwnTimer {
     const timer = { dueMs: this.#ownMs(owner) + delayMs, callback } as OwnTimer;
     timer.event = this.#arm(owner, timer);
-    owner.timers.add(timer);
+    // What the dead set in the turn of their death must not come when the clock of their next life is moved.
+    if (!timer.event.isCancelled) owner.timers.add(timer);
     return timer;
   }
 

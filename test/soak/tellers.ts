@@ -2,6 +2,7 @@
 import { type ChildProcess, type ForkOptions, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import type { Order, Setting, Word } from './setting.ts';
 
 /** How long a machine with much else to do may take for anything, in milliseconds. */
@@ -17,7 +18,7 @@ export interface Listener {
 /** How the process of a teller is started. */
 export type Place = Pick<ForkOptions, 'execPath' | 'execArgv'>;
 
-const HERE: Place = { execArgv: ['--import', 'tsx'] };
+const HERE: Place = { execArgv: [...NODE_ARGUMENTS] };
 
 export class Teller {
   readonly name: string;
@@ -39,7 +40,7 @@ export class Teller {
   /** Starts the process, and waits until it can be told what to do. */
   async start(): Promise<void> {
     const life = ++this.life;
-    const child = fork(join(import.meta.dirname, 'teller.ts'), [JSON.stringify(this.#setting(life))], {
+    const child = fork(program(join(import.meta.dirname, 'teller.ts')), [JSON.stringify(this.#setting(life))], {
       ...this.#place,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });

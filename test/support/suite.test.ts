@@ -1,14 +1,17 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { transform } from 'esbuild';
 import { readCount, type Count } from './count.ts';
+import { NODE_ARGUMENTS, program } from './program.ts';
 import { assert, suite } from './suite.ts';
 
 const test = suite('suite', { timeoutMs: 60_000 });
 
 type Outcome = { code: number | null; output: string; count: Count | undefined };
 
-// The fixtures lie next to the wrapper, because what they import is resolved from there.
+// The fixtures lie next to the wrapper, because the packages that they import are resolved from there.
 let folder: string;
 test.before(async () => {
   folder = await mkdtemp(join(import.meta.dirname, '.fixtures-'));
@@ -18,9 +21,11 @@ test.after(async () => {
 });
 
 async function run(source: string, env: Record<string, string> = {}): Promise<Outcome> {
-  const file = join(folder, `fixture-${process.hrtime.bigint()}.ts`);
-  await writeFile(file, `import { assert, skipFile, suite } from '../suite.ts';\nvoid [assert, skipFile];\n${source}`);
-  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+  const file = join(folder, `fixture-${process.hrtime.bigint()}.mjs`);
+  const wrapper = pathToFileURL(program(join(import.meta.dirname, 'suite.ts'))).href;
+  const { code: javascript } = await transform(source, { loader: 'ts' });
+  await writeFile(file, `import { assert, skipFile, suite } from '${wrapper}';\n${javascript}`);
+  const child = spawn(process.execPath, [...NODE_ARGUMENTS, file], {
     env: { ...process.env, CI: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -37,8 +37,9 @@ export type Test = Register & {
 };
 
 const defaultTimeoutMs = 30_000;
-// Databases are dropped meanwhile, which takes its time on a machine that has much to do.
 const drainTimeoutMs = 20_000;
+// Databases are dropped when nothing else is left, which takes its time on a machine that has much to do.
+const cleaningTimeoutMs = 60_000;
 const isCI = process.env['CI'] === 'true';
 
 // Makes uvu leave it to this file when the suites run, which it asks when it is imported.
@@ -202,10 +203,18 @@ async function runSuites(): Promise<void> {
   for (const each of suites) each.run();
   await uvu.exec();
   phase = 'finished';
-  setTimeout(() => {
+  endWithin(drainTimeoutMs);
+}
+
+let endTimer: NodeJS.Timeout | undefined;
+
+/** Fails where something keeps the process from ending for longer. */
+function endWithin(timeoutMs: number): void {
+  clearTimeout(endTimer);
+  endTimer = setTimeout(() => {
     fail('the file', new Error(`it does not end: still open are ${process.getActiveResourcesInfo().join(', ')}`));
     process.exit();
-  }, drainTimeoutMs).unref();
+  }, timeoutMs).unref();
 }
 
 // Node 20 may spin for ever in its own teardown when a connection was cut at a bad moment, after everything has ended: so the
@@ -215,6 +224,7 @@ process.on('beforeExit', () => {
   if (phase !== 'finished') return;
   if (endedBefore) process.exit();
   endedBefore = true;
+  endWithin(cleaningTimeoutMs);
   setImmediate(() => undefined);
 });
 

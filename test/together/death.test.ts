@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import { assert, suite } from '../support/suite.ts';
 import { ALL, NOTHING, type Order, type Seen } from './order.ts';
 import { Shop } from './shop.ts';
@@ -20,7 +21,12 @@ const rounds = [0, 3, 10, 25];
 async function placeAndDie(orders: readonly Order[], killedBehind: number): Promise<Set<number>> {
   const child = spawn(
     process.execPath,
-    ['--import', 'tsx', join(import.meta.dirname, 'dying.ts'), String(orders[0]!.id), String(orders.at(-1)!.id)],
+    [
+      ...NODE_ARGUMENTS,
+      program(join(import.meta.dirname, 'dying.ts')),
+      String(orders[0]!.id),
+      String(orders.at(-1)!.id),
+    ],
     {
       env: {
         ...process.env,

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { Folder } from '../datamanagers/files/setup.ts';
+import { NODE_ARGUMENTS, program } from '../support/program.ts';
 import { mariadb, postgres, redis } from '../support/servers.ts';
 import { assert, suite } from '../support/suite.ts';
 
@@ -23,7 +24,7 @@ test('ends by itself, although five resources are registered and recovery has lo
   };
   const child = spawn(
     process.execPath,
-    ['--import', 'tsx', join(import.meta.dirname, '../../examples/order/order.ts')],
+    [...NODE_ARGUMENTS, program(join(import.meta.dirname, '../../examples/order/order.ts'))],
     {
       env,
       stdio: ['ignore', 'ignore', 'pipe'],

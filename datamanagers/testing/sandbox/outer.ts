@@ -1,8 +1,9 @@
 /** The session's part of the outer transaction of a sandbox, which is never committed: it has the connection that all others share. */
 import type { Transaction } from '../../../coordinator/transaction.ts';
-import { type Mark, SqlBranch, type Work } from '../../sql/branch.ts';
+import { type Mark, SqlBranch } from '../../sql/branch.ts';
 import { ClientTransaction } from '../../sql/client-transaction.ts';
 import type { SqlConnection } from '../../sql/connection.ts';
+import type { Work } from '../../sql/queue.ts';
 import type { Rehearsal } from '../../sql/sandbox.ts';
 import type { SqlSession } from '../../sql/session.ts';
 import type { Turn } from '../../sql/turns.ts';

@@ -139,6 +139,15 @@ export class OpenSandbox implements SqlSandbox, Surroundings, Keeper {
   ): Promise<SqlConnection> | undefined {
     const place = this.#open.get(txn);
     if (place === undefined || this.#letThrough.includes(session)) return undefined;
+    return this.#connect(session, txn, place, cancelled);
+  }
+
+  async #connect(
+    session: SqlSession,
+    txn: Transaction,
+    place: Place,
+    cancelled: () => Promise<never>,
+  ): Promise<SqlConnection> {
     return beginOn(this.#outerOf(session), txn, place, this, cancelled);
   }
 

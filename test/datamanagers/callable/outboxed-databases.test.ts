@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { TransactionCoordinator, outboxed } from 'unanimous';
 import { Database as Mysql } from '../mysql/setup.ts';
 import { Database as Postgres } from '../pg/setup.ts';
+import { NODE_ARGUMENTS, program } from '../../support/program.ts';
 import { mariadb, postgres } from '../../support/servers.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { execute, openParts } from './outboxed-parts.ts';
@@ -79,7 +80,7 @@ for (const [title, otherTitle] of [
     const amount = title === 'PostgreSQL' ? 4711 : 4712;
     const child = spawn(
       globalThis.process.execPath,
-      ['--import', 'tsx', join(import.meta.dirname, 'outboxed-dying.ts'), url, otherUrl, String(amount)],
+      [...NODE_ARGUMENTS, program(join(import.meta.dirname, 'outboxed-dying.ts')), url, otherUrl, String(amount)],
       { stdio: ['ignore', 'pipe', 'inherit'], timeout: 60_000, killSignal: 'SIGKILL' },
     );
     let said = '';

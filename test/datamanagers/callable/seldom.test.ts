@@ -1,6 +1,15 @@
 // Protects functions that are called after a commit in what seldom happens: payloads that would not come back as they were, and calls that
 // were undone before the transaction ended.
-import { CommitOutcomeUnknownError, ConfigurationError, TransactionCoordinator, onCommit, outboxed } from 'unanimous';
+import {
+  CommitOutcomeUnknownError,
+  ConfigurationError,
+  InDoubtError,
+  MemoryDecisionLog,
+  MemoryStore,
+  TransactionCoordinator,
+  onCommit,
+  outboxed,
+} from 'unanimous';
 import { raise, recording, suppressedBy } from '../../coordinator/recording.ts';
 import { assert, suite } from '../../support/suite.ts';
 
@@ -67,6 +76,42 @@ test('of a transaction in doubt, what was to be called is named; where that was 
   assert.match(await said(false), /'function:seldom' .* was not called/);
   assert.not.match(await said(true), /was not called/);
   assert.equal(called, []);
+});
+
+test('of a call that is stored with a decision of which nobody knows whether it came about, nothing is said: it is made where it did', async () => {
+  const log = new MemoryDecisionLog();
+  const { decide, settle } = log;
+  const deciding = new TransactionCoordinator({
+    decisionLog: log,
+    decisionTimeoutMs: 200,
+    onError: () => undefined,
+  });
+  const a = new MemoryStore({ name: 'a', role: 'recoverable', coordinator: deciding });
+  const stored = outboxed('stored', (payload: unknown) => void called.push(payload), { coordinator: deciding });
+  log.decide = async (decision) => {
+    await decide.call(log, decision);
+    throw new Error('the reply was lost');
+  };
+  log.settle = () => Promise.reject(new Error('the store is away'));
+  const error = await assert.rejects(
+    deciding.run(
+      () => {
+        a.set('n', 1);
+        stored('payload');
+      },
+      { attempts: 1 },
+    ),
+    InDoubtError,
+  );
+  assert.equal([error, error.cause].flatMap((each) => suppressedBy(each)).map(String), []);
+  Object.assign(log, { decide, settle });
+  // As if its time had come.
+  await log.outbox.retry(await log.outbox.list(10));
+  await assert.eventually(async () => {
+    await deciding.recover();
+    assert.equal(called, ['payload']);
+  });
+  await deciding.close();
 });
 
 test('what is to be called after a commit is called of the coordinator that is named, and not after an abort', async () => {

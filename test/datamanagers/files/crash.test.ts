@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { transaction } from 'unanimous';
 import { FileSession } from 'unanimous/files';
+import { NODE_ARGUMENTS, program } from '../../support/program.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { Folder } from './setup.ts';
 
@@ -27,8 +28,8 @@ test.after.each(async () => {
 
 /** Starts dying.ts; the lines that it says. */
 function start(how: 'vote' | 'for ever'): AsyncIterator<string> {
-  const script = join(import.meta.dirname, 'dying.ts');
-  child = spawn(process.execPath, ['--import', 'tsx', script, how, folder.path], {
+  const script = program(join(import.meta.dirname, 'dying.ts'));
+  child = spawn(process.execPath, [...NODE_ARGUMENTS, script, how, folder.path], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   return createInterface({ input: child.stdout! })[Symbol.asyncIterator]();

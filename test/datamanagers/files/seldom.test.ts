@@ -1,5 +1,5 @@
 // Protects files in what seldom happens: data that can't be written, paths that are no text, and staged files of the same time.
-import { utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { ConfigurationError, register, transaction } from 'unanimous';
 import { FileSession } from 'unanimous/files';
 import { assert, suite } from '../../support/suite.ts';
@@ -49,4 +49,44 @@ test('many staged files of the same time are listed by their paths, in whatever 
     (await files.listStaged()).map(({ target }) => target),
     names.toSorted().map((name) => folder.join(name)),
   );
+});
+
+test('staged files of the same time are listed by their whole paths, also those of a folder that comes first', async () => {
+  const name = '.shop+-+0123456789abcdef0123+1+1+a.unanimous-staged';
+  // Before a dot.
+  await mkdir(folder.join('!'));
+  for (const path of [folder.join(name), folder.join('!', name)]) {
+    await writeFile(path, 'left');
+    await utimes(path, new Date(0), new Date(0));
+  }
+  assert.equal(
+    (await files.listStaged({ recursive: true })).map(({ path }) => path),
+    [folder.join('!', name), folder.join(name)],
+  );
+});
+
+test('what was staged and can’t be removed is told, each of it, and keeps nothing else from being removed', async () => {
+  const error = await assert.rejects(
+    transaction.run(async () => {
+      for (const name of ['b', 'c', 'd']) await files.writeFile(name, 'data');
+      const staged = (await readdir(folder.path)).filter((name) => name.endsWith('.unanimous-staged'));
+      assert.is(staged.length, 3);
+      for (const name of staged.filter((each) => !each.includes('+c.'))) {
+        await rm(folder.join(name));
+        // Which no unlink removes.
+        await mkdir(folder.join(name));
+      }
+      await transaction.abort();
+    }),
+  );
+  const { code, path: first } = error as NodeJS.ErrnoException;
+  assert.match(String(code), /^(EISDIR|EPERM)$/);
+  assert.match(String(first), /\+b\./);
+  const { suppressed = [] } = error as Error & { suppressed?: NodeJS.ErrnoException[] };
+  assert.equal(
+    suppressed.map(({ path }) => /\+(\w)\./.exec(path!)?.[1]),
+    ['d'],
+  );
+  const left = Object.keys(await folder.content()).map((name) => /\+(\w)\./.exec(name)?.[1] ?? name);
+  assert.equal(left.toSorted(), ['a', 'b', 'd']);
 });

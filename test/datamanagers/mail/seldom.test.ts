@@ -86,6 +86,60 @@ test('an empty session does not say of a transaction in doubt that mails were no
   assert.equal(server.subjects, []);
 });
 
+test('a mail that is stored with a decision of which nobody knows whether it came about is not said to be unsent: it is sent where it did', async () => {
+  const log = new MemoryDecisionLog();
+  const { decide, settle } = log;
+  const coordinator = new TransactionCoordinator({
+    decisionLog: log,
+    decisionTimeoutMs: 200,
+    onError: () => undefined,
+  });
+  const mail = register(new MailSession(transport, { from }), { coordinator });
+  const a = new MemoryStore({ name: 'a', role: 'recoverable', coordinator });
+  log.decide = async (decision) => {
+    await decide.call(log, decision);
+    throw new Error('the reply was lost');
+  };
+  log.settle = () => Promise.reject(new Error('the store is away'));
+  const error = await assert.rejects(
+    coordinator.run(
+      () => {
+        a.set('n', 1);
+        mail.send({ to, subject: 'stored' });
+      },
+      { attempts: 1 },
+    ),
+    InDoubtError,
+  );
+  const said = [error, error.cause].flatMap((each) => suppressedBy(each)).map(String);
+  assert.equal(said, []);
+  Object.assign(log, { decide, settle });
+  // As if its time had come.
+  await log.outbox.retry(await log.outbox.list(10));
+  await assert.eventually(async () => {
+    await coordinator.recover();
+    assert.equal(server.subjects, ['stored']);
+  });
+  await coordinator.close();
+});
+
+test('a session whose only mail was refused says nothing of a transaction in doubt', async () => {
+  const mail = register(new MailSession(transport, { from }));
+  const unknown = new CommitOutcomeUnknownError('not known', { resource: 'bank' });
+  const last = { ...recording([], '~~~~bank', { does: { tpcVote: () => raise(unknown) } }), lastResource: true };
+  const error = await assert.rejects(
+    transaction.run(
+      (txn) => {
+        txn.join(last);
+        assert.throws(() => mail.send({ to: ',', subject: 'refused' }));
+      },
+      { attempts: 1 },
+    ),
+  );
+  const said = [error, unknown].flatMap((each) => suppressedBy(each)).map(String);
+  assert.equal(said, []);
+});
+
 test('the Message-ID of a sender without a domain is local', () => {
   assert.is(messageIdOf('app:1', 2, undefined), '<app_1.2@localhost>');
   assert.is(messageIdOf('app:1', 2, 'exämple.org'), '<app_1.2@xn--exmple-cua.org>');

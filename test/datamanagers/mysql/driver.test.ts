@@ -181,6 +181,31 @@ for (const { product, server } of await products()) {
     assert.equal(await db.ids(), [1, 2, 4, 5]);
   });
 
+  test('a ROLLBACK to clean up, which isn’t awaited: what comes behind it belongs to whom it would without', async () => {
+    const other = driver.createConnection({});
+    const both = (id: number): Promise<(Error | undefined)[]> => outcomes(ask(other, 'rollback'), insert(id, other));
+    assert.equal(await both(3), [undefined, undefined]);
+    assert.equal(await db.ids(), [1, 2, 3]);
+    assert.equal(await outcomes(other.promise().rollback(), other.promise().ping()), [undefined, undefined]);
+    const streamed = new Promise<void>((resolve, reject) =>
+      other.query('rollback').on('error', reject).on('end', resolve),
+    );
+    assert.equal(await outcomes(streamed, insert(4, other)), [undefined, undefined]);
+    await transaction.run(async () => {
+      assert.equal(await both(5), [undefined, undefined]);
+      await transaction.abort();
+    }, attempts);
+    assert.equal(await db.ids(), [1, 2, 3, 4]);
+    assert.equal(await outcomes(ask(other, 'begin'), insert(5, other), ask(other, 'rollback'), insert(6, other)), [
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    other.destroy();
+    assert.equal(await db.ids(), [1, 2, 3, 4, 6]);
+  });
+
   test('a setting is refused, as it would stay on a connection that others get; one for a statement or a transaction isn’t', async () => {
     const refused = [
       "SET time_zone = '+00:00'",

@@ -65,6 +65,8 @@ for (const { product, server } of await products()) {
     let kept!: PoolConnection;
     let late!: Promise<unknown>;
     for (const open of [false, true]) {
+      let tell!: () => void;
+      const aborted = new Promise<void>((resolve) => (tell = resolve));
       await transaction
         .run(async () => {
           const connection = await pool.getConnection();
@@ -76,7 +78,7 @@ for (const { product, server } of await products()) {
           }
           const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
             assert.rejects(
-              sleep(30).then(() => work()),
+              aborted.then(() => work()),
               TransactionClosed,
             );
           late = Promise.all([
@@ -92,6 +94,7 @@ for (const { product, server } of await products()) {
             attempt(() => core.query('select 1').stream().toArray()),
           ]);
           await transaction.abort();
+          tell();
         }, attempts)
         .catch(() => undefined);
       await late;

@@ -18,7 +18,7 @@ async function heap(): Promise<number> {
 
 // One server stands for both: what may leak is on this side of the wire.
 const [{ product, server }] = (await products()) as [Awaited<ReturnType<typeof products>>[0]];
-const test = suite(`6,000 transactions leave nothing behind (pitfall 5), on ${product}`, { timeoutMs: 120_000 });
+const test = suite(`6,000 transactions leave nothing behind (pitfall 5), on ${product}`, { timeoutMs: 300_000 });
 const db = await Database.open(server, { name: 'leaks' });
 const direct = db.another({ name: 'direct', pool: { connectionLimit: 8, maxIdle: 8 } });
 const other = db.another({ name: 'other', pool: { connectionLimit: 4, maxIdle: 4 } });
@@ -101,8 +101,8 @@ test('the pool is whole, the server idle, listeners and heap constant', async ()
     `listeners of a connection: ${before.join()}, then ${after.join()}`,
   );
   for (const { pool } of [direct, other]) {
-    assert.is(held(pool), 0);
-    assert.is(poolState(pool).waiting, 0);
+    // What a deadline has cut off is given back once the server has heard of it.
+    await assert.eventually(() => held(pool) === 0 && poolState(pool).waiting === 0, 30_000);
   }
   await db.assertClean();
   const [row] = await db.rows("show global status like 'Prepared_stmt_count'");
@@ -129,5 +129,5 @@ test('a transaction that is over is collected, with what it held', async () => {
   await assert.eventually(async () => {
     await heap();
     return references.filter((reference) => reference.deref() !== undefined).length <= 1;
-  });
+  }, 30_000);
 });

@@ -93,7 +93,7 @@ for (const { product, server } of await products()) {
             () => prepared.execute([6]),
             () => prepared.close(),
             () => session.prepare('insert into accounts values (7, 0)'),
-            async () => session.queryStream('insert into accounts values (8, 0)'),
+            async () => session.queryStream('insert into accounts values (8, 0)').toArray(),
           ];
           late = Promise.all(calls.map((call) => assert.rejects(sleep(50).then(call), TransactionClosed)));
           if (end === 'throw') throw new Error('left');

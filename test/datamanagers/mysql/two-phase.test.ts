@@ -298,13 +298,15 @@ for (const { product, server } of await products()) {
   });
 
   test('100 transactions at once over two databases keep what they move, with noes among them', async () => {
+    // Whoever is last waits for the connections and for the row until all others have been through.
+    const [from, to] = both.map((each) => each.another({ name: `${each.session.name}100`, acquireTimeoutMs: 50_000 }));
     await Promise.all(
       Array.from({ length: 100 }, (_, i) =>
         transaction
           .run(
             async (txn) => {
-              await a.session.execute('update accounts set balance = balance - 1 where id = 1');
-              await b.session.execute('update accounts set balance = balance + 1 where id = 1');
+              await from!.session.execute('update accounts set balance = balance - 1 where id = 1');
+              await to!.session.execute('update accounts set balance = balance + 1 where id = 1');
               if (i % 4 === 0) txn.join(plain('~~', { tpcVote: () => Promise.reject(new Error('no')) }));
               if (i % 10 === 3) throw new Error('thrown');
             },

@@ -5,7 +5,7 @@ import { postgres } from '../../support/servers.ts';
 import { assert, suite } from '../../support/suite.ts';
 import { Database } from './setup.ts';
 
-const test = suite('20,000 transactions leave nothing behind (pitfall 5)', { timeoutMs: 120_000 });
+const test = suite('20,000 transactions leave nothing behind (pitfall 5)', { timeoutMs: 300_000 });
 const db = await Database.open(await postgres(), { name: 'leaks', pool: { max: 8, idleTimeoutMillis: 0 } });
 const { pool } = db;
 const direct = db.another({ name: 'direct', pool: { max: 8, idleTimeoutMillis: 0 } });
@@ -90,7 +90,7 @@ test('the pool is whole, the server idle, listeners and heap constant', async ()
   for (const counts of listeners.values())
     assert.is(new Set(counts).size, 1, `listeners of a connection: ${counts.join()}`);
   for (const each of [pool, direct.pool, other.pool]) {
-    await assert.eventually(() => each.idleCount === each.totalCount && each.waitingCount === 0);
+    await assert.eventually(() => each.idleCount === each.totalCount && each.waitingCount === 0, 30_000);
   }
   await db.assertClean();
   const { rows } = await direct.pool.query<{ n: number }>('select count(*)::int as n from pg_prepared_statements');
@@ -116,5 +116,5 @@ test('a transaction that is over is collected, with what it held', async () => {
   await assert.eventually(async () => {
     await heap();
     return references.filter((reference) => reference.deref() !== undefined).length <= 1;
-  });
+  }, 30_000);
 });

@@ -378,30 +378,34 @@ test('pitfall 10: a transaction inside of another one on a pool of one says why 
   }, attempts);
 });
 
-test('pitfall 11: two hundred transactions at once, by one pool, each keep to their own', async () => {
-  const { session: patient } = db.another({ name: 'patient', pool: { max: 5 } });
-  const shared = patient.pool();
-  await Promise.all(
-    Array.from({ length: 200 }, async (_, index) => {
-      const ended = transaction.run(async () => {
-        await shared.query('insert into accounts values ($1, 0)', [1_000 + index]);
-        const client = await shared.connect();
-        await client.query('begin');
-        await sleep(Math.random() * 3);
-        const { rows } = await client.query<{ id: number }>(
-          'select id from accounts where xmin = pg_current_xact_id()::xid',
-        );
-        await client.query('commit');
-        client.release();
-        assert.equal(rows, [{ id: 1_000 + index }]);
-        if (index % 2 === 1) throw new Error('odd');
-      }, attempts);
-      const [error] = await outcomes(ended);
-      assert.is(error?.message, index % 2 === 1 ? 'odd' : undefined);
-    }),
-  );
-  assert.equal(
-    (await db.ids()).slice(2),
-    Array.from({ length: 100 }, (_, index) => 1_000 + index * 2),
-  );
-});
+test(
+  'pitfall 11: two hundred transactions at once, by one pool, each keep to their own',
+  { timeoutMs: 120_000 },
+  async () => {
+    const { session: patient } = db.another({ name: 'patient', pool: { max: 5 }, acquireTimeoutMs: 60_000 });
+    const shared = patient.pool();
+    await Promise.all(
+      Array.from({ length: 200 }, async (_, index) => {
+        const ended = transaction.run(async () => {
+          await shared.query('insert into accounts values ($1, 0)', [1_000 + index]);
+          const client = await shared.connect();
+          await client.query('begin');
+          await sleep(Math.random() * 3);
+          const { rows } = await client.query<{ id: number }>(
+            'select id from accounts where xmin = pg_current_xact_id()::xid',
+          );
+          await client.query('commit');
+          client.release();
+          assert.equal(rows, [{ id: 1_000 + index }]);
+          if (index % 2 === 1) throw new Error('odd');
+        }, attempts);
+        const [error] = await outcomes(ended);
+        assert.is(error?.message, index % 2 === 1 ? 'odd' : undefined);
+      }),
+    );
+    assert.equal(
+      (await db.ids()).slice(2),
+      Array.from({ length: 100 }, (_, index) => 1_000 + index * 2),
+    );
+  },
+);

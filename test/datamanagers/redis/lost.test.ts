@@ -123,6 +123,66 @@ test('the error of a transaction that was not applied says so', async () => {
   assert.is((error as ConnectionLostError).phase, 'tpcVote');
 });
 
+/** Whoever loses the right to MULTI when `act` is called, with its connections open. */
+async function loosened(name: string): Promise<{ own: RedisSession; act: () => Promise<unknown> }> {
+  await admin.call('ACL', 'SETUSER', name, 'on', '>secret', '~*', '&*', '+@all');
+  const own = store.another({ name, client: { username: name, password: 'secret' }, ...timeouts });
+  await connect(own);
+  return { own, act: () => admin.call('ACL', 'SETUSER', name, '-multi') };
+}
+
+/** What comes before the token arrives, and is applied one by one where MULTI is refused; the rest never does. */
+function cutBeforeToken(data: Buffer): Buffer {
+  return data.subarray(0, data.indexOf('*5\r\n$3\r\nset\r\n'));
+}
+
+test('where MULTI is refused behind WATCH, part of the writes arrives and no reply, nobody is told that nothing was applied', async () => {
+  const { own, act } = await loosened('unheard');
+  const error = await rejection(
+    transaction.run(async () => {
+      await own.watch('w');
+      own.incr('n');
+      await act();
+      onText(proxy, COMMIT, (link, data) => {
+        link.dropReplies = true;
+        link.server.write(cutBeforeToken(data));
+        return false;
+      });
+    }),
+  );
+  assert.equal(await store.contents(), { n: '1' });
+  assert.instance(error, CommitOutcomeUnknownError);
+  await own.close();
+});
+
+test('the same where it was heard that MULTI is refused, which isn’t so any more when that is looked into', async () => {
+  const { own, act } = await loosened('heard');
+  const error = await rejection(
+    transaction.run(async () => {
+      await own.watch('w');
+      own.incr('n');
+      await act();
+      onText(proxy, COMMIT, (link, data) => {
+        const sent = cutBeforeToken(data);
+        const multi = sent.indexOf('*2\r\n$4\r\nincr\r\n');
+        proxy.onServerData = (_reply, replying) => {
+          if (replying !== link || link.dropReplies) return;
+          void admin.call('ACL', 'SETUSER', 'heard', '+multi').then(() => {
+            link.dropReplies = true;
+            link.server.write(sent.subarray(multi));
+          });
+        };
+        link.server.write(sent.subarray(0, multi));
+        return false;
+      });
+    }),
+  );
+  assert.equal(await store.contents(), { n: '1' });
+  assert.instance(error, CommitOutcomeUnknownError);
+  assert.match(error.message, /refused MULTI \(NOPERM.*\), so that some of it may have been applied/);
+  await own.close();
+});
+
 test('the same where keys are watched', async () => {
   await admin.set('w', '1');
   dropReply();

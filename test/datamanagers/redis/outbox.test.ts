@@ -1,29 +1,20 @@
 // Protects writes that are stored with a decision: they are applied once, in one flight by whoever has stored them, also where somebody else
 // was faster, or where what guards them is refused.
-import { Redis } from 'ioredis';
-import { TransactionCoordinator, TransactionError, register, type StoredMessage } from 'unanimous';
-import { PgDecisionLog } from 'unanimous/pg';
-import { RedisSession } from 'unanimous/redis';
-import { postgres } from '../../support/servers.ts';
+import { TransactionError, type StoredMessage } from 'unanimous';
+import type { RedisSession } from 'unanimous/redis';
 import { assert, suite } from '../../support/suite.ts';
-import { Database } from '../pg/setup.ts';
-import { Store, onText, rejection } from './setup.ts';
+import { onText, rejection } from './setup.ts';
+import { StoredWrites, TOKEN } from './stored-setup.ts';
 
 const test = suite('Redis behind a decision', { timeoutMs: 60_000 });
-const coordinator = new TransactionCoordinator();
-const db = await Database.open(await postgres(), { name: 'bank', register: { coordinator } });
-const store = await Store.open({ name: 'cache', register: { coordinator }, endTimeoutMs: 5_000 });
+const both = await StoredWrites.open(test, { endTimeoutMs: 5_000 });
+const { coordinator, db, store } = both;
 const { session: redis, admin, proxy } = store;
-const log = new PgDecisionLog(db.session);
-coordinator.configure({ decisionLog: log });
-
-const TOKEN = 'unanimous:token:';
-const debit = (): Promise<unknown> => db.session.query('update accounts set balance = balance - 10 where id = 1');
 
 /** A transaction over both; resolves with what its write has answered, or why nobody knows that. */
 async function pay(session: RedisSession = redis): Promise<unknown> {
   const written = await coordinator.run(async () => {
-    await debit();
+    await both.debit();
     return session.incr('n');
   });
   return written.result.catch((error: Error) => error);
@@ -36,24 +27,6 @@ test.before.each(async () => {
   await admin.flushall();
   await db.reset();
 });
-test.after.each(async () => {
-  proxy.onClientData = undefined;
-  proxy.onServerData = undefined;
-  await db.assertClean();
-  await store.assertClean();
-});
-test.after(async () => {
-  await coordinator.close();
-  await store.close();
-  await db.close();
-});
-
-/** What is stored just now, as whoever else claims it would see it. */
-async function stored(): Promise<StoredMessage> {
-  const [message] = (await log.outbox.list(10)).slice(-1);
-  assert.ok(message !== undefined);
-  return message;
-}
 
 test('it takes one flight, and leaves a token by which it is known for a week', async () => {
   await assert.eventually(() => proxy.links.size === 1);
@@ -69,26 +42,18 @@ test('it takes one flight, and leaves a token by which it is known for a week', 
 
 test('what was applied is not applied again, by whomever', async () => {
   await pay();
-  const message = await stored();
+  const message = await both.stored();
   await redis.deliver(message);
-  const other = another();
-  await other.deliver(message);
-  await other.close();
+  await both.elsewhere((other) => other.deliver(message));
   assert.is(await admin.get('n'), '1');
 });
 
-/** Another process's session, which doesn't go by the proxy. */
-function another(): RedisSession {
-  const client = new Redis(store.server.port, { lazyConnect: true });
-  return register(new RedisSession(client, { name: 'cache' }), { coordinator: new TransactionCoordinator() });
-}
-
 test('where somebody else was faster nothing is applied, and whoever waits for an answer hears why there is none', async () => {
-  const other = another();
   onText(proxy, TOKEN, () => {
     proxy.hold();
-    void stored()
-      .then((message) => other.deliver(message))
+    void both
+      .stored()
+      .then((message) => both.elsewhere((other) => other.deliver(message)))
       .finally(() => proxy.release());
   });
   const answer = await pay();
@@ -96,7 +61,6 @@ test('where somebody else was faster nothing is applied, and whoever waits for a
   assert.match((answer as Error).message, /were applied to 'cache' by another process, so they are committed/);
   assert.is(await admin.get('n'), '1');
   assert.is(await db.balance(1), 90);
-  await other.close();
   // Nothing is watched any more: the next transaction over the same connection is none's conflict.
   await admin.set((await store.tokens())[0]!, 'changed');
   assert.is(await pay(), 2);
@@ -134,7 +98,7 @@ for (const refused of ['watch', 'pexpire']) {
 test('where WATCH is refused, a later delivery applies nothing', async () => {
   const session = await limited('watch');
   await pay(session);
-  const error = await rejection(session.deliver(await stored()));
+  const error = await rejection(session.deliver(await both.stored()));
   assert.match(error.message, /NOPERM/);
   assert.is(await admin.get('n'), '1');
   await session.close();
@@ -175,7 +139,7 @@ test('where it was stored too long ago, it is looked for before anything is sent
   proxy.resetFlights();
   const done = await coordinator.run(async (txn) => {
     txn.join(slow);
-    await debit();
+    await both.debit();
     return redis.incr('n');
   });
   const answer = await done.result;
@@ -196,6 +160,28 @@ test('where MULTI is refused behind WATCH, the connection is given up: it would 
   assert.is(await admin.get('m'), '1');
   const after = (await store.connections()).map(({ id }) => id);
   assert.ok(after.some((id) => !before.has(id)));
+  await session.close();
+});
+
+test('where MULTI is refused, a later delivery applies nothing, rather than one by one', async () => {
+  const session = await limited('flushall');
+  const message: StoredMessage = {
+    target: session.name,
+    payload: JSON.stringify({ commands: [['incr', 'n']], key: 'n' }),
+    gid: 'loose',
+    sequence: 1,
+    attempts: 1,
+    isDead: false,
+    createdAt: new Date(),
+  };
+  // Its connection is open by then.
+  await coordinator.run(() => session.watch('w'));
+  await admin.call('ACL', 'SETUSER', session.name, '-multi');
+  assert.match((await rejection(session.deliver(message))).message, /NOPERM/);
+  assert.equal(await store.contents(), {});
+  await admin.call('ACL', 'SETUSER', session.name, '+multi');
+  await session.deliver(message);
+  assert.equal(await store.contents(), { n: '1' });
   await session.close();
 });
 

@@ -64,4 +64,11 @@ test('what takes reading or another process is left out where the subject can no
   const given = new Set(reasons.values());
   assert.ok(given.has('the subject has no read()'));
   assert.ok(given.has('the subject has no recovery.crash'));
+  const last = memorySubject('last-resource');
+  const { read: _lastRead, ...unread } = last;
+  const lastReasons = await conform(unread);
+  assert.is(
+    lastReasons.get('last resource: one that has changed nothing stands in nobody’s way'),
+    'the subject has no read()',
+  );
 });

@@ -46,6 +46,9 @@ export const mysqlVariables: Variables = {
   missing: 'UNANIMOUS_TEST_MYSQL_MISSING',
 };
 
+// Nobody kills it, and it need not survive the machine.
+const SHARED: PrivateMariadbOptions = { flags: ['--innodb-flush-method=nosync'] };
+
 let sharedMariadb: Promise<SharedMariadb> | undefined;
 let sharedMysql: Promise<SharedMariadb | undefined> | undefined;
 
@@ -77,7 +80,7 @@ export function startMysql(options: PrivateMariadbOptions = {}): Promise<Private
 /** The same as mariadb(), but rejects with ServerUnavailable where none is to be had. */
 export async function connectMariadb(): Promise<SharedMariadb> {
   throwIfMissing(mariadbVariables);
-  return share(process.env[mariadbVariables.url] ?? (await startProduct('mariadb', {})));
+  return share(process.env[mariadbVariables.url] ?? (await startProduct('mariadb', SHARED)));
 }
 
 /** The same as mysql(), but rejects with ServerUnavailable where none is to be had. */

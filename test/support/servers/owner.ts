@@ -3,18 +3,19 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { NODE_ARGUMENTS, program } from '../program.ts';
 
 /** How such a process ended, and what it had. */
 export type Owner = { readonly code: number | null; readonly folder: string; readonly pid: number };
 
 /** Calls the function of a module of examples/support, which starts a server, and then runs the code `end`. */
 export async function owner(module: string, start: string, end: string): Promise<Owner> {
-  const path = join(import.meta.dirname, '../../../examples/support', module);
+  const path = program(join(import.meta.dirname, '../../../examples/support', module));
   const source = `import { ${start} } from ${JSON.stringify(path)};
     const server = await ${start}();
     console.log(JSON.stringify({ folder: server.dataDir, pid: server.pid }));
     ${end}`;
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+  const child = spawn(process.execPath, [...NODE_ARGUMENTS, '--input-type=module', '-e', source], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   let output = '';

@@ -30,6 +30,9 @@ export const postgresVariables: Variables = {
   missing: 'UNANIMOUS_TEST_PG_MISSING',
 };
 
+// Nobody kills it, and it need not survive the machine: waiting for a disk would be most of what creating and dropping databases takes.
+const SHARED: PostgresOptions = { settings: { fsync: 'off', full_page_writes: 'off' } };
+
 let shared: Promise<SharedPostgres> | undefined;
 
 /** The server of this run; the file is skipped where none is to be had. */
@@ -57,7 +60,7 @@ export async function connectPostgres(): Promise<SharedPostgres> {
   throwIfMissing(postgresVariables);
   const given = process.env[postgresVariables.url];
   if (given === undefined) {
-    const server = await start({});
+    const server = await start(SHARED);
     const databases = new Databases(() => server.url());
     return {
       url: server.url(),

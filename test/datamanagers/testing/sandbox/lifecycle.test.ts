@@ -1,10 +1,13 @@
 // When a sandbox opens and ends, and who is refused: without a database.
 import {
   ConfigurationError,
+  type DataManager,
   MemoryDecisionLog,
   MemoryStore,
+  type Transaction,
   TransactionClosed,
   TransactionCoordinator,
+  outboxed,
 } from 'unanimous';
 import { RecordingDataManager, rollback, rollbackPerTest } from 'unanimous/testing';
 import { assert, suite } from '../../../support/suite.ts';
@@ -193,6 +196,106 @@ test('a decision log that the coordinator gets later counts as well, and nothing
     [0, 0],
   );
   await late.close();
+});
+
+test('a decision log of one’s own takes along what it does elsewhere: its part votes, and nothing is decided for good', async () => {
+  const own = new TransactionCoordinator();
+  const other = new MemoryStore({ name: 'other', role: 'recoverable', coordinator: own });
+  const calls: string[] = [];
+  const carrying = new RecordingDataManager({
+    name: 'carrying',
+    log: calls,
+    changed: true,
+    onePhase: true,
+    recoverable: new MemoryStore({ name: 'carrying', role: 'recoverable' }),
+  });
+  const decisionLog = Object.assign(new MemoryDecisionLog(), {
+    carries: (manager: unknown) => manager === carrying,
+    decideWith: () => Promise.resolve(void calls.push('decided for good')),
+  });
+  own.configure({ decisionLog, recovery: false });
+  await rollback(
+    async () => {
+      const { outcome } = await own.run((txn) => {
+        txn.join(carrying);
+        other.set('n', 1);
+        return txn;
+      });
+      assert.is(outcome?.result, 'committed');
+      assert.is(other.committed.size, 1);
+    },
+    { coordinator: own },
+  );
+  assert.equal(calls, ['carrying.tpcBegin', 'carrying.commit', 'carrying.tpcVote', 'carrying.tpcFinish']);
+  assert.equal([other.committed.size, await decisionLog.decisions(10)], [0, []]);
+  await own.close();
+});
+
+test('a decision log that stores no messages stores none in a sandbox: what is called then needs no decision', async () => {
+  const ways: unknown[] = [];
+  for (const outbox of [true, false]) {
+    const own = new TransactionCoordinator();
+    const kept = new MemoryStore({ name: 'kept', role: 'recoverable', coordinator: own });
+    const decisionLog = new MemoryDecisionLog();
+    if (!outbox) Object.defineProperty(decisionLog, 'outbox', { value: undefined });
+    own.configure({ decisionLog, recovery: false });
+    const call = outboxed('note', () => undefined, { coordinator: own });
+    const way = (): Promise<unknown> =>
+      own.run((txn) => {
+        kept.set('n', 1);
+        call({});
+        return txn;
+      });
+    const outside = ((await way()) as Transaction).outcome;
+    await rollback(async () => assert.equal(((await way()) as Transaction).outcome, outside), { coordinator: own });
+    ways.push(outside?.way);
+    await own.close();
+  }
+  assert.equal(ways, ['two-phase', 'one-phase']);
+});
+
+test('a data manager that says nothing of sandboxes makes savepoints as ever, and returns to them', async () => {
+  const calls: string[] = [];
+  const stranger: DataManager = {
+    sortKey: 'stranger',
+    tpcBegin: () => undefined,
+    commit: () => undefined,
+    tpcVote: () => undefined,
+    tpcFinish: () => undefined,
+    tpcAbort: () => undefined,
+    abort: () => undefined,
+    savepoint: () => ({ rollback: () => void calls.push('returned') }),
+  };
+  await rollback(
+    () =>
+      coordinator.run(async (txn) => {
+        txn.join(stranger);
+        const savepoint = await txn.savepoint();
+        await savepoint.rollback();
+      }),
+    { coordinator },
+  );
+  assert.equal(calls, ['returned']);
+});
+
+test('a last resource without changes is asked for its vote, which sends nothing; one with changes isn’t', async () => {
+  for (const changed of [false, true]) {
+    const calls: string[] = [];
+    const last: DataManager = {
+      sortKey: 'last',
+      lastResource: true,
+      changed,
+      tpcBegin: () => undefined,
+      commit: () => undefined,
+      tpcVote: () => void calls.push('voted'),
+      tpcFinish: () => void calls.push('finished'),
+      tpcAbort: () => undefined,
+      abort: () => undefined,
+      sandboxed: () => ({ planned: () => ['work'] }),
+    };
+    await rollback(() => coordinator.run((txn) => txn.join(last)), { coordinator });
+    assert.equal(calls, changed ? [] : ['voted']);
+  }
 });
 
 test('unknown and impossible options are refused by name', async () => {

@@ -1,6 +1,6 @@
 // What is MySQL's own in a sandbox: a deadlock takes all of it along, and statements that commit implicitly are refused.
-import { TransactionStateError, transaction } from 'unanimous';
-import { rollback } from 'unanimous/testing';
+import { ConnectionLostError, TransactionStateError, transaction } from 'unanimous';
+import { RecordingDataManager, rollback, rollbackPerTest } from 'unanimous/testing';
 import { assert, suite } from '../../../support/suite.ts';
 import { Database, products } from '../../mysql/setup.ts';
 import { says } from '../../sql/helpers.ts';
@@ -60,5 +60,32 @@ for (const { product, server } of await products()) {
       const [[row]] = await transaction.run(() => session.query('select balance from accounts where id = 1'));
       assert.is(row.balance, 10);
     });
+  });
+
+  test('a connection that is lost before the votes says no, rather than to leave the transaction in doubt', async () => {
+    const sandbox = rollbackPerTest();
+    await sandbox.begin();
+    const losing = new RecordingDataManager({
+      sortKey: '~~~~',
+      changed: true,
+      does: {
+        async commit() {
+          db.proxy.cut();
+          await assert.eventually(() => db.proxy.links.size === 0);
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        },
+      },
+    });
+    await assert.rejects(
+      transaction.run(
+        async (txn) => {
+          await set(1, 10);
+          txn.join(losing);
+        },
+        { attempts: 1 },
+      ),
+      ConnectionLostError,
+    );
+    await sandbox.end().catch(() => undefined);
   });
 }
