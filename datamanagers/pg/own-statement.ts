@@ -1,4 +1,5 @@
 /** Statements of the library's own that go ahead of an end: with parameters where they may be prepared, and as one text where not. */
+import { literal } from './gid.ts';
 
 /** A statement whose parameters are all texts. */
 export interface OwnStatement {
@@ -8,12 +9,7 @@ export interface OwnStatement {
 
 /** The statement as a text without parameters, to go with others in one text. */
 export function inlined({ text, values }: OwnStatement): string {
-  return text.replaceAll(/\$(\d+)/g, (_parameter, number) => quoted(values[Number(number) - 1]!));
-}
-
-/** Quotes any text as a literal, whatever `standard_conforming_strings` is. */
-function quoted(text: string): string {
-  return ` E'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+  return text.replaceAll(/\$(\d+)/g, (_parameter, number) => literal(values[Number(number) - 1]!));
 }
 
 /** @throws TypeError for a text that PostgreSQL can't hold. */

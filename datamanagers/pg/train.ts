@@ -105,11 +105,13 @@ export class Train {
   }
 
   #derail(error: Error, connection: PgWire): void {
-    const rest = this.#flights.slice(this.#at + 1);
+    // A server that goes down when it has answered them all fails the last one, as pg would have it for a query that goes alone.
+    const at = Math.min(this.#at, this.#flights.length - 1);
+    const rest = this.#flights.slice(at + 1);
     for (const { name } of rest) {
       // It was submitted, and never parsed.
       if (name !== undefined) delete connection.submittedNamedStatements?.[name];
     }
-    this.#onDerailed(error, this.#flights.slice(0, this.#at), this.#current, rest);
+    this.#onDerailed(error, this.#flights.slice(0, at), this.#flights[at]!, rest);
   }
 }

@@ -4,6 +4,7 @@ import { transaction } from 'unanimous';
 import { PgDecisionLog } from 'unanimous/pg';
 import { postgres } from '../../support/servers.ts';
 import { assert, suite } from '../../support/suite.ts';
+import { goDown, IDLE } from './going-down.ts';
 import { Database } from './setup.ts';
 
 const test = suite('a server that goes down right behind its greeting');
@@ -17,29 +18,10 @@ test.after.each(async () => {
   await db.reset();
 });
 
-/** ReadyForQuery, of a connection that is idle: the end of the greeting. */
-const READY = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
-
-function fatal(): Buffer {
-  const fields = ['SFATAL', 'VFATAL', 'C57P01', 'Mterminating connection due to unexpected postmaster exit'];
-  const body = Buffer.from(`${fields.join('\0')}\0\0`);
-  const head = Buffer.alloc(5);
-  head.write('E');
-  head.writeInt32BE(body.length + 4, 1);
-  return Buffer.concat([head, body]);
-}
-
 /** The next connection that is opened is greeted and ended in one piece. */
 function goDownBehindTheNextGreeting(): void {
-  const { proxy } = db;
-  const before = new Set(proxy.links);
-  proxy.onServerData = (data, link) => {
-    if (before.has(link) || !data.subarray(-READY.length).equals(READY)) return undefined;
-    proxy.onServerData = undefined;
-    link.client.end(Buffer.concat([data, fatal()]));
-    link.server.destroy();
-    return false;
-  };
+  const before = new Set<object>(db.proxy.links);
+  goDown(db.proxy, { isReady: true, when: (_said, state, link) => state === IDLE && !before.has(link) });
 }
 
 test('the process lives, and the transaction is tried again over another connection', async () => {

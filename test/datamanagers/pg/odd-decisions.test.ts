@@ -116,10 +116,11 @@ test('a statement as one text is what it is with parameters, whatever the values
   };
   const client = await db.admin.connect();
   try {
-    for (const conforming of ['on', 'off']) {
-      await client.query(`set standard_conforming_strings = ${conforming}; set escape_string_warning = off`);
+    await client.query('set escape_string_warning = off');
+    for (const setting of ['standard_conforming_strings = off', 'backslash_quote = off', 'backslash_quote = on']) {
+      await client.query(`reset standard_conforming_strings; set ${setting}`);
       const { rows } = await client.query<{ v: string }>(inlined(statement));
-      assert.is(rows[0]!.v, values.join('|'), `standard_conforming_strings ${conforming}`);
+      assert.is(rows[0]!.v, values.join('|'), setting);
     }
   } finally {
     client.release(true);

@@ -188,7 +188,8 @@ class SpecifiedTransaction {
     try {
       this.#tell('afterCompletion');
     } catch (error) {
-      if (failure === undefined) this.#world.report(error as Failure);
+      // Hangs on the error that led to the abort; one in doubt was decided, and what fails behind that is reported, as with hooks.
+      if (committed) this.#world.report(error as Failure);
     }
     this.#runHooks('afterCommit', committed);
     if (failure !== undefined) throw failure;
