@@ -25,7 +25,7 @@ function goDownBehind(tag: string): void {
   goDown(proxy, { isReady: false, when: (said) => said.includes(`${tag}\0`) });
 }
 
-for (const [title, work] of Object.entries({
+for (const [title, work] of Object.entries<() => unknown>({
   'of its own': async () => void (await insert(3)),
   'behind a statement': () => void failureOf(insert(3)),
   'behind several': () => void [3, 4].map((id) => failureOf(insert(id))),
