@@ -1,4 +1,5 @@
 // Ways to do the same transaction: each is a function for each workload.
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
 import { TransactionCoordinator, register } from '../../coordinator/index.ts';
 import { PgSession, type PgSessionOptions } from '../../datamanagers/pg/index.ts';
@@ -103,6 +104,13 @@ const withIdByHandNamed: Make = (pool) => ({
     coalescedByHand(pool, named.select(id), (client) => together(client, [], named.update(id), [ID])),
   ),
 });
+
+/** What anybody pays whose transaction is known to the functions that are called in it. */
+const withIdInContext: Make = (pool) => {
+  const context = new AsyncLocalStorage<object>();
+  const { write } = withIdByHandNamed(pool);
+  return { write: (loop) => write!((once) => loop((id) => context.run({}, once, id))) };
+};
 
 const commitBehindByHand: Make = (pool) => ({
   write: simple((id) =>
@@ -234,6 +242,7 @@ export const makers = {
   protocolByHandNamed,
   withIdByHand,
   withIdByHandNamed,
+  withIdInContext,
   commitBehindByHand,
   handedOnByHand,
   byRun,

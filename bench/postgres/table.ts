@@ -28,7 +28,8 @@ export const onPostgres: Comparison<ContenderName, Workload> = {
       entries: [
         ...byHand,
         { title: 'the same, with the id of the transaction', name: 'withIdByHandNamed' },
-        { title: 'the same, without names', name: 'withIdByHand' },
+        { title: 'the same, each in AsyncLocalStorage.run()', name: 'withIdInContext' },
+        { title: 'the same, without AsyncLocalStorage and names', name: 'withIdByHand' },
         { title: 'by hand, named, with the id, COMMIT in the flight of the UPDATE', name: 'commitBehindByHand' },
         ...ours,
         { title: 'begin(), commit()', name: 'byBegin' },
