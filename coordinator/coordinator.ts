@@ -359,10 +359,14 @@ export class TransactionCoordinator {
     if (options === NO_RUN_OPTIONS && typeof fn === 'function' && this.current === undefined) {
       return this.#runOwn(inside, NO_RUN_OPTIONS);
     }
-    return this.#runAs(inside, options);
+    try {
+      return this.#runAs(inside, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
-  async #runAs<T>(inside: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
+  #runAs<T>(inside: (txn: Transaction | undefined) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
     checkRun(inside, options, coordinatorRunRules);
     const { propagation = 'required', ...own } = options;
     const current = this.current;
@@ -376,11 +380,11 @@ export class TransactionCoordinator {
       case 'mandatory':
         return this.#runJoined(this.get(), inside, own);
       case 'supports':
-        return current === undefined ? inside(undefined) : this.#runJoined(current, inside, own);
+        return current === undefined ? callWithout(inside) : this.#runJoined(current, inside, own);
       case 'not-supported':
-        return this.suspend(() => inside(undefined));
+        return this.suspend(() => callWithout(inside));
       case 'never':
-        if (current === undefined) return inside(undefined);
+        if (current === undefined) return callWithout(inside);
         throw new AlreadyInTransaction(
           `a function with the propagation 'never' needs a context without a transaction; this one's is ${current.status}`,
           { xid: current.id },
@@ -403,26 +407,14 @@ export class TransactionCoordinator {
   }
 
   #runOwn<T>(fn: (txn: Transaction) => Awaitable<T>, options: CoordinatorRunOptions): Promise<T> {
-    return this.#inOwnContext(runOwned<T>, fn, options);
+    const scope = this.#ownScope();
+    return this.#storage.run(scope, runOwned<T, ContextManager>, scope.manager, fn, options, left);
   }
 
   /** A context for one transaction, inside of the one where it is called: the same synchronizers, another manager. */
-  #inOwnContext<T, A extends unknown[]>(
-    body: (manager: ContextManager, ...args: A) => Promise<T>,
-    ...args: A
-  ): Promise<T> {
+  #ownScope(): Scope {
     const scope = this.#storage.getStore();
-    const manager = new ContextManager(this.#owner, scope?.manager, scope?.current);
-    return this.#storage.run(new Scope(manager, undefined), body, manager, ...args).then(
-      (value) => {
-        const leaving = left(manager);
-        return leaving === undefined ? value : leaving.then(() => value);
-      },
-      async (error: unknown) => {
-        await left(manager);
-        throw error;
-      },
-    );
+    return new Scope(new ContextManager(this.#owner, scope?.manager, scope?.current), undefined);
   }
 
   /**
@@ -431,7 +423,15 @@ export class TransactionCoordinator {
    * (zope 25-33).
    */
   attempts(number = 3, options: AttemptOptions = {}): AsyncGenerator<Attempt, void, undefined> {
-    return attemptsOf((body) => this.#inOwnContext(body), number, options);
+    const enter = async <T>(body: (manager: ContextManager) => Promise<T>): Promise<T> => {
+      const scope = this.#ownScope();
+      try {
+        return await this.#storage.run(scope, body, scope.manager);
+      } finally {
+        await left(scope.manager);
+      }
+    };
+    return attemptsOf(enter, number, options);
   }
 
   /**
@@ -603,6 +603,10 @@ function left(manager: ContextManager): Promise<void> | undefined {
   if (manager.current !== undefined) return leave(manager);
   manager.close();
   return undefined;
+}
+
+async function callWithout<T>(inside: (txn: undefined) => Awaitable<T>): Promise<T> {
+  return inside(undefined);
 }
 
 function checkFunction(where: string, fn: unknown): void {

@@ -60,21 +60,32 @@ export function checkAttempts(attempts: unknown): asserts attempts is number {
   }
 }
 
-/** Runs `fn` until it has committed, the error isn't transient, or the attempts are used up. */
-export async function runOwned<T>(
-  manager: TransactionManager,
+/** Runs `fn` until it has committed, the error isn't transient, or the attempts are used up; `leave` is called in the end. */
+export function runOwned<T, M extends TransactionManager>(
+  manager: M,
   fn: (txn: Transaction) => Awaitable<T>,
   options: RunOptions,
+  leave?: Leave<M>,
 ): Promise<T> {
-  const { attempts = DEFAULT_ATTEMPTS, backoff, ...begin } = options;
-  checkAttempts(attempts);
-  const note = begin.note === undefined ? noteOf(fn) : undefined;
-  const given = options === NO_RUN_OPTIONS ? NO_OPTIONS : begin;
-  for (let attempt = 1; ; attempt++) {
-    const ended = await tryOnce(manager, fn, given, note, attempt, attempt === attempts);
-    if (ended.done) return ended.value;
-    await waitBefore(attempt, backoff, begin.signal);
+  if (options === NO_RUN_OPTIONS) {
+    return runAttempts(
+      manager,
+      fn,
+      NO_OPTIONS,
+      noteOf(fn),
+      { attempt: 1, of: DEFAULT_ATTEMPTS, again: shortly },
+      leave,
+    );
   }
+  const { attempts = DEFAULT_ATTEMPTS, backoff, ...begin } = options;
+  const again = (attempt: number): Awaitable<void> => waitBefore(attempt, backoff, begin.signal);
+  try {
+    checkAttempts(attempts);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+  const note = begin.note === undefined ? noteOf(fn) : undefined;
+  return runAttempts(manager, fn, begin, note, { attempt: 1, of: attempts, again }, leave);
 }
 
 /** The attempts of a loop; each is made in the context that `enter` opens. */
@@ -91,9 +102,11 @@ export async function* attemptsOf(
     yield (fn) =>
       enter(async (manager) => {
         if (typeof fn !== 'function') throw new ConfigurationError(`an attempt takes a function, not ${describe(fn)}`);
-        const ended = await tryOnce(manager, fn, begin, undefined, attempt, attempt === number);
-        done = ended.done;
-        return ended.done ? ended.value : undefined;
+        let isOver = true;
+        const again = (): false => (isOver = false);
+        const value = await runAttempts(manager, fn, begin, undefined, { attempt, of: number, again });
+        done = isOver;
+        return value;
       });
     if (!done && attempt < number) await waitBefore(attempt, backoff, begin.signal);
   }
@@ -102,36 +115,55 @@ export async function* attemptsOf(
 /** @internal Whose work must not be tried again, whatever the error: a body that was read can't be read twice. */
 export const unrepeatable: WeakSet<Transaction> = new WeakSet();
 
-type Ended<T> = { readonly done: true; readonly value: T } | { readonly done: false };
+/** Told that the function is over; a promise where there is something to wait for. */
+type Leave<M> = (manager: M) => Promise<void> | undefined;
 
-/** One transaction: committed, or aborted to be tried again; throws what is final. Always ends it (departure from zope 23, 32). */
-async function tryOnce<T>(
-  manager: TransactionManager,
+/** Which attempt is the next, and of how many. */
+interface Attempts {
+  readonly attempt: number;
+  readonly of: number;
+  /** Asked before another one is made, where one may be; `false` ends it there. */
+  readonly again: (attempt: number) => Awaitable<void | false>;
+}
+
+/**
+ * One transaction after the other, until one has committed; throws what is final. Each is always ended (departure from zope 23, 32).
+ * @returns what `fn` returns; undefined where there was to be no other attempt.
+ */
+async function runAttempts<T, M extends TransactionManager>(
+  manager: M,
   fn: (txn: Transaction) => Awaitable<T>,
   options: TransactionOptions,
   note: string | undefined,
-  attempt: number,
-  isLast: boolean,
-): Promise<Ended<T>> {
-  const opened = manager.open(options);
-  const txn = isThenable(opened) ? await opened : opened;
-  txn.attempt = attempt;
-  if (note !== undefined) txn.note(note);
+  { attempt: first, of, again }: Attempts,
+  leave?: Leave<M>,
+): Promise<T> {
   try {
-    const work = fn(txn);
-    const value = txn.deadline === undefined ? await work : await txn.deadline.race(work);
-    // Whichever is current by now (zope 41); none where the function has ended it itself (departure from zope 42).
-    const current = manager.current;
-    if (current !== undefined) await (current.completion ?? current.commit());
-    return { done: true, value };
-  } catch (thrown) {
-    const retry = !isLast && mayRetry(txn, manager, thrown);
-    if (retry && events.retry.hasSubscribers) {
-      events.retry.publish({ transaction: txn, attempt, error: toError(thrown) });
+    for (let attempt = first; ; attempt++) {
+      const opened = manager.open(options);
+      const txn = isThenable(opened) ? await opened : opened;
+      txn.attempt = attempt;
+      if (note !== undefined) txn.note(note);
+      try {
+        const work = fn(txn);
+        const value = txn.deadline === undefined ? await work : await txn.deadline.race(work);
+        // Whichever is current by now (zope 41); none where the function has ended it itself (departure from zope 42).
+        const current = manager.current;
+        if (current !== undefined) await (current.completion ?? current.commit());
+        return value;
+      } catch (thrown) {
+        const retry = attempt < of && mayRetry(txn, manager, thrown);
+        if (retry && events.retry.hasSubscribers) {
+          events.retry.publish({ transaction: txn, attempt, error: toError(thrown) });
+        }
+        await end(manager, thrown);
+        if (!retry) throw thrown;
+      }
+      if ((await again(attempt)) === false) return undefined as T;
     }
-    await end(manager, thrown);
-    if (!retry) throw thrown;
-    return { done: false };
+  } finally {
+    const leaving = leave?.(manager);
+    if (leaving !== undefined) await leaving;
   }
 }
 
@@ -176,6 +208,10 @@ export function backoffMs(
 ): number {
   const longest = Math.min(maxMs, baseMs * 2 ** (attempt - 1));
   return longest / 2 + (environment.random() * longest) / 2;
+}
+
+function shortly(attempt: number): Awaitable<void> {
+  return waitBefore(attempt, undefined, undefined);
 }
 
 function waitBefore(

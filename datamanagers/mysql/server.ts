@@ -92,14 +92,14 @@ export class MysqlServer implements SqlServer<MysqlConnection> {
       ? await this.#open()
       : await acquire({
           connect: () => this.#open(),
+          use: (opened) => opened,
+          explain: (error) => this.#explainConnect(error),
           discard: (late) => late.release(),
           cancelled: cancelled(),
           timeoutMs: this.#options.acquireTimeoutMs,
           resource: this.#name,
           describePool: () =>
             `connections in its pool: ${pool._allConnections?.length ?? '?'} of ${pool.config.connectionLimit ?? '?'}, idle: ${pool._freeConnections?.length ?? '?'}, waiting for one: ${pool._connectionQueue?.length ?? '?'}`,
-        }).catch((error: Error) => {
-          throw this.#explainConnect(error);
         });
     learnClass(pool, core);
     return new MysqlConnection(this.#name, core, (threadId) => this.#killQuery(threadId), this.#options);

@@ -16,8 +16,10 @@ interface Early {
 
 const early = new WeakMap<PgClient, Early>();
 
-/** Takes a connection, for {@link listen} or {@link discard}. @throws what the pool does. */
-export function checkOut(pool: PgPool): Promise<PgClient> {
+/** Takes a connection, for {@link listen} or {@link discard}, or for who makes something of it that listens. @throws what the pool does. */
+export function checkOut(pool: PgPool): Promise<PgClient>;
+export function checkOut<T>(pool: PgPool, use: (client: PgClient) => T): Promise<T>;
+export function checkOut(pool: PgPool, use?: (client: PgClient) => unknown): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const callback: Callback = (error, client) => {
       if (client === undefined) {
@@ -27,7 +29,7 @@ export function checkOut(pool: PgPool): Promise<PgClient> {
       const heard: Early = { listener: (said) => (heard.error ??= said), error: undefined };
       early.set(client, heard);
       client.on('error', heard.listener);
-      resolve(client);
+      resolve(use === undefined ? client : use(client));
     };
     (pool as unknown as { connect(callback: Callback): void }).connect(callback);
   });

@@ -100,20 +100,21 @@ export class PgServer implements SqlServer<PgConnection> {
     const lingering = this.#lingering.take();
     if (lingering !== undefined) return Promise.resolve(lingering);
     const pool = this.#pool;
-    // Outside of the context: a connection opened in it would keep it for life.
-    const open = (): Promise<PgClient> => outside(() => checkOut(pool));
     const use = (client: PgClient): PgConnection => new PgConnection(this.#name, pool, client, this.#connectionOptions);
-    if (pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0) return open().then(use);
+    // Outside of the context: a connection opened in it would keep it for life.
+    if (pool.idleCount !== undefined && pool.idleCount > 0 && pool.waitingCount === 0) {
+      return outside(() => checkOut(pool, use));
+    }
     return acquire({
-      connect: open,
+      connect: () => outside(() => checkOut(pool)),
+      use,
+      explain: (error) => this.#explainConnect(error),
       discard,
       cancelled: cancelled(),
       timeoutMs: this.#options.acquireTimeoutMs,
       resource: this.#name,
       describePool: () =>
         `connections in its pool: ${pool.totalCount ?? '?'}, idle: ${pool.idleCount ?? '?'}, waiting for one: ${pool.waitingCount ?? '?'}`,
-    }).then(use, (error: Error) => {
-      throw this.#explainConnect(error);
     });
   }
 

@@ -36,6 +36,7 @@ export class ConnectionPool {
     if (idle !== undefined) return Promise.resolve(idle);
     return acquire({
       connect: () => this.#whenFree(),
+      use: (connection) => connection,
       discard: (late) => this.#giveBack(late),
       cancelled,
       timeoutMs: this.#setup.acquireTimeoutMs,

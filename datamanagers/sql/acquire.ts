@@ -2,9 +2,13 @@
 import { AcquireTimeoutError } from '../../coordinator/errors.ts';
 import { watch } from './watch.ts';
 
-export interface Acquisition<T> {
+export interface Acquisition<T, C> {
   /** Asks the pool. */
   readonly connect: () => Promise<T>;
+  /** Makes of it what is wanted. */
+  readonly use: (connection: T) => C;
+  /** The error of a pool that has none in other words, where there are better ones. */
+  readonly explain?: (error: Error) => Error;
   /** Gives back what comes too late. */
   readonly discard: (late: T) => void;
   /** Rejects when nobody waits any more; undefined where that can't be. */
@@ -16,15 +20,17 @@ export interface Acquisition<T> {
 }
 
 /** @throws AcquireTimeoutError when the pool has none within `timeoutMs`; what comes later goes back to it. */
-export function acquire<T>({
+export function acquire<T, C>({
   connect,
+  use,
+  explain,
   discard,
   cancelled,
   timeoutMs,
   resource,
   describePool,
-}: Acquisition<T>): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
+}: Acquisition<T, C>): Promise<C> {
+  return new Promise<C>((resolve, reject) => {
     let isOver = false;
     const giveUp = (error: Error): void => {
       if (isOver) return;
@@ -42,11 +48,12 @@ export function acquire<T>({
       ),
     );
     cancelled?.catch(giveUp);
+    const failed = (error: Error): void => giveUp(explain === undefined ? error : explain(error));
     connect().then((connection) => {
       if (isOver) return discard(connection);
       isOver = true;
       inTime();
-      return resolve(connection);
-    }, giveUp);
+      return resolve(use(connection));
+    }, failed);
   });
 }

@@ -193,11 +193,9 @@ export class SqlBranch implements DataManager, QueueOwner {
 
   /** Rejects when the deadline passes while a connection is waited for. */
   #whenCancelled(): Promise<never> {
-    const cancelled = new Promise<never>((_, reject) => {
+    return new Promise<never>((_, reject) => {
       this.#giveUp = reject;
     });
-    cancelled.catch(() => undefined);
-    return cancelled;
   }
 
   #closedError(): TransactionClosed {

@@ -79,12 +79,20 @@ export class StatementQueue {
     const owner = this.#owner;
     const { connection } = owner;
     const mayGoWithCommit = shares !== undefined && owner.session.commitsBehindStatements;
+    if (!this.#busy && connection !== undefined && !mayGoWithCommit) {
+      this.#busy = true;
+      this.#running = 1;
+      return this.#start(connection, work, stop).then(
+        (value) => {
+          this.#through();
+          return value;
+        },
+        (error: Error) => {
+          throw this.#failed(error);
+        },
+      );
+    }
     return new Promise<T>((resolve, reject) => {
-      if (!this.#busy && connection !== undefined && !mayGoWithCommit) {
-        this.#busy = true;
-        this.#running = 1;
-        return this.#start(connection, { work, stop, resolve, reject });
-      }
       this.#waiting.push({ work, stop, shares, resolve, reject });
       if (this.#busy) return;
       this.#busy = true;
@@ -95,21 +103,17 @@ export class StatementQueue {
   }
 
   /** Starts work on a connection that is idle, or on which it may travel with what was started before. */
-  #start(connection: SqlConnection, { work, stop, resolve, reject }: Omit<Waiting, 'shares'>): void {
+  #start<T>(connection: SqlConnection, work: Work<T>, stop: (() => void) | undefined): Promise<T> {
     const { txn } = this.#owner;
     txn.manager.watch?.working(txn);
     this.#stop = stop;
-    started(connection, work).then(
-      (value) => {
-        this.#through();
-        (resolve as (value: unknown) => void)(value);
-      },
-      (error: Error) => {
-        const explained = this.#owner.explain(error);
-        this.#through();
-        reject(explained);
-      },
-    );
+    return started(connection, work);
+  }
+
+  #failed(error: Error): Error {
+    const explained = this.#owner.explain(error);
+    this.#through();
+    return explained;
   }
 
   #through(): void {
@@ -178,7 +182,15 @@ export class StatementQueue {
   #send(connection: SqlConnection, taken: readonly Waiting[], besides?: () => void): void {
     this.#running = taken.length;
     const ask = (): void => {
-      for (const each of taken) this.#start(connection, each);
+      for (const { work, stop, resolve, reject } of taken) {
+        this.#start(connection, work, stop).then(
+          (value) => {
+            this.#through();
+            (resolve as (value: unknown) => void)(value);
+          },
+          (error: Error) => reject(this.#failed(error)),
+        );
+      }
       besides?.();
     };
     if (taken.length === 1 && besides === undefined) ask();
