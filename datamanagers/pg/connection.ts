@@ -630,6 +630,8 @@ export class PgConnection implements SqlConnection {
     await this.#flyInTime('rollback');
     this.#open = false;
     this.#lingers = false;
+    // The signal was sent before the ROLLBACK was, and a server's process sees to its signals before it reads on: it can hit nothing any more.
+    this.#cancelling = undefined;
   }
 
   /** A cancel might hit the next transaction, too. */
@@ -671,7 +673,7 @@ export class PgConnection implements SqlConnection {
     this.#client.connection.stream.destroy(reason);
   }
 
-  /** Whether another transaction may have it: idle, its end went well, and no cancel was sent that might hit whoever has it next. */
+  /** Whether another transaction may have it: idle, its end went well, and no cancel is on its way that might hit whoever has it next. */
   get isClean(): boolean {
     const idle = this.broken === undefined && !this.#open && !this.#lingers && this.#uncertain === undefined;
     return idle && !this.#spoiled && this.#cancelling === undefined;
