@@ -71,15 +71,15 @@ export type Where = {
 export type Heard = (table: ThroughputTable, complete: boolean) => void;
 
 const TOLERANCE = 0.05;
-const LONGEST_WARM_UP_MS = 8_000;
+const LONGEST_WARM_UP_MS = 15_000;
 const MEASURED_MS = 250;
-const UNMEASURED_MS = 40;
+const UNMEASURED_MS = 200;
 const CLIENTS = [1, 16] as const;
 
 // What each takes, in seconds; only to say how long it will be.
 const SLICE_SECONDS = (MEASURED_MS + UNMEASURED_MS + 15) / 1000;
 const START_SECONDS = 0.4;
-const WARM_UP_SECONDS = 1.8;
+const WARM_UP_SECONDS = 6;
 const COUNT_SECONDS = 1.5;
 
 /** What is measured of a comparison: the baseline against itself, and the entries that are asked for. */
@@ -184,7 +184,7 @@ function slice(contender: Contender, workload: string, clients: number): Promise
 
 /** Works with the most clients until all connections are there, and all that is called often is optimised. */
 async function warmUp(contender: Contender, workload: string, clients: number, quick: boolean): Promise<void> {
-  const [enoughMs, enough] = quick ? [500, 2_000] : [1_500, 6_000];
+  const [enoughMs, enough] = quick ? [500, 2_000] : [1_500, 15_000];
   let transactions = 0;
   for (let ms = 0; (ms < enoughMs || transactions < enough) && ms < LONGEST_WARM_UP_MS; ms += MEASURED_MS) {
     transactions += (await slice(contender, workload, clients)).latencies.length;
