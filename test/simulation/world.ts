@@ -25,8 +25,11 @@ import { LOOPS, type Surroundings } from './surroundings.ts';
 
 /** How long things go wrong, in simulated milliseconds. */
 const TROUBLE_MS = 25_000;
-/** How long it may take until nothing is left of it: longer than a server that could not be reached is left alone, and a delivery. */
-const HEALING_MS = 120_000;
+/**
+ * How long it may take until nothing is left of it: longer than a server that could not be reached is left alone, and than hundreds of messages
+ * take, of which some are late (disks stay as they are), and those that were claimed by an answer which came too late wait for 30 s.
+ */
+const HEALING_MS = 300_000;
 const PROCESSES = 3;
 
 /** What came of a world. */
