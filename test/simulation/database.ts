@@ -16,6 +16,8 @@ interface Fate {
   told: 'committed' | 'aborted' | undefined;
   /** Whether a decision store has written down durably that it commits. */
   isDecided: boolean;
+  /** Whether anybody has ever sent a rollback of it: that may be on its way long after its sender has died. */
+  isGivenUp: boolean;
   /** The work that it is an attempt of. */
   operation: Operation | undefined;
 }
@@ -35,7 +37,10 @@ export class Ledger {
     let fate = this.#fates.get(gid);
     if (fate === undefined) {
       const sets = { wrote: new Set<string>(), committed: new Set<string>(), lost: new Set<string>() };
-      this.#fates.set(gid, (fate = { ...sets, told: undefined, isDecided: false, operation: undefined }));
+      this.#fates.set(
+        gid,
+        (fate = { ...sets, told: undefined, isDecided: false, isGivenUp: false, operation: undefined }),
+      );
     }
     return fate;
   }

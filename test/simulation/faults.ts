@@ -190,11 +190,11 @@ export class Faults {
     return this.#around.databases.filter(({ prepared }) => prepared.has(gid)).map(({ name }) => name);
   }
 
-  /** Everything is prepared, and whoever would decide is dead, or has given up. */
+  /** Everything is prepared, whoever would decide is dead, and nobody has begun to roll it back. */
   #mayBeCommitted(gid: string): boolean {
-    const { wrote, told } = this.#around.ledger.fate(gid);
+    const { wrote, told, isGivenUp } = this.#around.ledger.fate(gid);
     const isAtWork = this.#processes.some((process) => process.isAtWork(gid));
-    return !isAtWork && told === undefined && wrote.size > 1 && this.#placesOf(gid).length === wrote.size;
+    return !isAtWork && !isGivenUp && told === undefined && wrote.size > 1 && this.#placesOf(gid).length === wrote.size;
   }
 
   /** As an operator may who knows what he does: an abort at any time, a commit not. */

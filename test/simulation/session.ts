@@ -91,6 +91,7 @@ export class Session implements RecoverableResource {
     const untilMs = environment.now() + RESOLVE_MS;
     const purpose = verb === 'commit' ? 'COMMIT PREPARED' : 'ROLLBACK PREPARED';
     let own = connection;
+    if (verb === 'rollback') this.#around.ledger.fate(gid).isGivenUp = true;
     for (;;) {
       try {
         const by = own;
